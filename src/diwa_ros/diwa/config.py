@@ -52,9 +52,7 @@ def read_yaml(path: Path) -> Any:
         raise ConfigError(f"{path}: not valid YAML", got=error, hint="mend that line") from error
 
 
-def load_config(
-    model: type[ConfigType], path: Path, overrides: Sequence[str] = ()
-) -> ConfigType:
+def load_config(model: type[ConfigType], path: Path, overrides: Sequence[str] = ()) -> ConfigType:
     """Read `path` as `model`, after applying `a.b=value` overrides (values are YAML).
 
     Raises:

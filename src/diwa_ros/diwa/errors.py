@@ -13,7 +13,9 @@ class ConfigError(ValueError):
         hint: what to do next.
     """
 
-    def __init__(self, what: str, *, got: object = None, expected: str = "", hint: str = "") -> None:
+    def __init__(
+        self, what: str, *, got: object = None, expected: str = "", hint: str = ""
+    ) -> None:
         parts = [what]
         if got is not None:
             parts.append(f"  found:    {got}")

@@ -28,6 +28,10 @@ PROPRIO_SIZES = {
     "arm_joints": 7,  # [rad]
     "gripper_action": 1,  # last commanded gripper: -1 close, +1 open
 }
+PROPRIO_SOURCES = {
+    "pose": {"position", "rotation_6d"},
+    "joints": {"gripper_width", "arm_joints"},
+}
 ProprioPart = Literal["position", "rotation_6d", "gripper_width", "arm_joints", "gripper_action"]
 
 
@@ -49,7 +53,11 @@ class Stream(Config):
 
     @pydantic.model_validator(mode="after")
     def _kind_has_its_fields(self) -> Stream:
-        needed = {"joints": ("names",), "scene": ("size",), "image": ("encoding", "height", "width")}
+        needed = {
+            "joints": ("names",),
+            "scene": ("size",),
+            "image": ("encoding", "height", "width"),
+        }
         missing = [name for name in needed.get(self.kind, ()) if not getattr(self, name)]
         if missing:
             raise ValueError(f"a stream of kind {self.kind} needs {', '.join(missing)}")
@@ -86,6 +94,17 @@ class Contract(Config):
     action: ActionSpec
     workspace: Workspace
 
+    @pydantic.model_validator(mode="after")
+    def _streams_give_proprio(self) -> Contract:
+        reserved = {"action", "proprio", "stamp_ns"} & set(self.observations)
+        if reserved:
+            raise ValueError(f"observation keys with a meaning of their own: {sorted(reserved)}")
+        for kind, parts in PROPRIO_SOURCES.items():
+            count = sum(stream.kind == kind for stream in self.observations.values())
+            if count > 1 or (count == 0 and parts & set(self.proprio)):
+                raise ValueError(f"{count} streams of kind {kind}; this proprio needs one")
+        return self
+
     @property
     def period_ns(self) -> int:
         """Control period in nanoseconds."""
@@ -111,7 +130,12 @@ class Contract(Config):
         if self == other:
             return
         difference = difflib.unified_diff(
-            self.to_yaml().splitlines(), other.to_yaml().splitlines(), mine, theirs, lineterm="", n=0
+            self.to_yaml().splitlines(),
+            other.to_yaml().splitlines(),
+            mine,
+            theirs,
+            lineterm="",
+            n=0,
         )
         raise ConfigError(
             f"{theirs} was made under another contract than {mine}",
