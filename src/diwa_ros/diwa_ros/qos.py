@@ -1,0 +1,42 @@
+# Copyright 2026 The DiWA for ROS 2 authors
+# SPDX-License-Identifier: Apache-2.0
+"""Quality of service of every topic, in one place.
+
+A reliable publisher serves reliable and best-effort subscribers alike; the other way round nothing
+is ever delivered. So the bridges publish observations reliably, and the contract says how they are
+subscribed to.
+"""
+
+from __future__ import annotations
+
+from diwa.data.contract import Stream
+from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+
+OBSERVATION_DEPTH = 50  # more than a second at 30 Hz, or a burst in step with the actions
+
+
+def _reliable(depth: int, durability: DurabilityPolicy = DurabilityPolicy.VOLATILE) -> QoSProfile:
+    return QoSProfile(
+        reliability=ReliabilityPolicy.RELIABLE,
+        durability=durability,
+        history=HistoryPolicy.KEEP_LAST,
+        depth=depth,
+    )
+
+
+OBSERVATION = _reliable(OBSERVATION_DEPTH)
+COMMAND = _reliable(10)
+STATUS = _reliable(10)
+DIAGNOSTICS = _reliable(10)
+EVENT = _reliable(10, DurabilityPolicy.TRANSIENT_LOCAL)  # late subscribers see the last ones
+
+
+def subscription_qos(stream: Stream, depth: int = OBSERVATION_DEPTH) -> QoSProfile:
+    """How to subscribe to a stream of the contract."""
+    best_effort = stream.reliability == "best_effort"
+    return QoSProfile(
+        reliability=ReliabilityPolicy.BEST_EFFORT if best_effort else ReliabilityPolicy.RELIABLE,
+        durability=DurabilityPolicy.VOLATILE,
+        history=HistoryPolicy.KEEP_LAST,
+        depth=depth,
+    )
