@@ -1,0 +1,269 @@
+# Copyright 2026 The DiWA for ROS 2 authors
+# SPDX-License-Identifier: Apache-2.0
+"""Episodes as arrays on disk: opened in no time, read without copies, written one by one."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Collection, Mapping
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from diwa.data.contract import Contract
+from diwa.data.episode import Kind, Outcome
+from diwa.data.manifest import (
+    MANIFEST,
+    EpisodeFile,
+    EpisodeInfo,
+    Manifest,
+    array_specs,
+    read_manifest,
+    read_records,
+    record_path,
+    shard_path,
+    write_manifest,
+)
+from diwa.data.statistics import Statistics, moments_of, statistics_of
+from diwa.errors import ConfigError
+from diwa.files import atomic_path, write_json
+
+# Every memory map holds a file descriptor, and a process may have few of them (often 1024):
+# small arrays are read instead, and only so many large ones stay mapped.
+SMALL_BYTES = 1 << 18
+MOST_MAPS = 128
+
+
+class Dataset:
+    """A finished dataset folder, for reading.
+
+    Attributes:
+        path: the folder.
+        manifest: everything it says about itself, deleted episodes included.
+    """
+
+    def __init__(self, path: Path, manifest: Manifest) -> None:
+        self.path = path
+        self.manifest = manifest
+        self._small: dict[tuple[str, str], np.ndarray] = {}
+        self._mapped: OrderedDict[tuple[str, str], np.ndarray] = OrderedDict()
+
+    @classmethod
+    def open(cls, path: Path) -> Dataset:
+        """Open a dataset folder; `ConfigError` when it is none or is not finished."""
+        return cls(Path(path), read_manifest(Path(path)))
+
+    @property
+    def contract(self) -> Contract:
+        """The contract that its frames follow."""
+        return self.manifest.contract
+
+    @property
+    def hash(self) -> str:
+        """Short hash of all arrays, labels and deletions."""
+        return self.manifest.hash
+
+    @cached_property
+    def episodes(self) -> tuple[EpisodeInfo, ...]:
+        """Episodes that are not deleted."""
+        return tuple(info for info in self.manifest.episodes if not info.deleted)
+
+    @cached_property
+    def statistics(self) -> dict[str, Statistics]:
+        """Per key except "stamp_ns", over `episodes`; actions without the padding at the end."""
+        return {key: statistics_of(value) for key, value in self.manifest.statistics.items()}
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Keys of an episode's arrays."""
+        return tuple(array_specs(self.contract))
+
+    def array(self, episode_id: str, key: str) -> np.ndarray:
+        """One array of one episode, read-only, mapped from disk where it is large.
+
+        Returns:
+            "stamp_ns": (T,) int64 [ns]; "action": (T, 7) float32, ``action[t]`` was executed
+            between frames t and t+1, the last row is neutral; "proprio": (T, P) float32;
+            scene keys: (T, size) float32; image keys: (T, h, w, 3) uint8, RGB.
+        """
+        name = (episode_id, key)
+        if name in self._small:
+            return self._small[name]
+        if name in self._mapped:
+            self._mapped.move_to_end(name)
+            return self._mapped[name]
+        array = self._load(shard_path(self.path, key, episode_id))
+        if isinstance(array, np.memmap):
+            self._mapped[name] = array
+            if len(self._mapped) > MOST_MAPS:
+                self._mapped.popitem(last=False)
+        else:
+            array.flags.writeable = False
+            self._small[name] = array
+        return array
+
+    def _load(self, path: Path) -> np.ndarray:
+        try:
+            small = path.stat().st_size < SMALL_BYTES
+            loaded: np.ndarray = np.load(path, mmap_mode=None if small else "r", allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise ConfigError(
+                f"{path}: cannot be read",
+                got=error,
+                hint="build the dataset again from its bags",
+            ) from error
+        return loaded
+
+    def with_edit(
+        self,
+        episode_id: str,
+        *,
+        task: str | None = None,
+        outcome: Outcome | None = None,
+        deleted: bool | None = None,
+    ) -> Dataset:
+        """Change one row of the episode table on disk, and return the dataset as it is then.
+
+        Arrays are never touched, so every edit can be taken back.
+        """
+        if episode_id not in {info.id for info in self.manifest.episodes}:
+            raise ConfigError(f"{self.path}: no episode {episode_id!r}", hint="see `diwa info`")
+        changes = {"task": task, "outcome": outcome, "deleted": deleted}
+        update = {name: value for name, value in changes.items() if value is not None}
+        rows = [
+            EpisodeInfo.model_validate({**info.model_dump(), **update})
+            if info.id == episode_id
+            else info
+            for info in self.manifest.episodes
+        ]
+        return Dataset(self.path, write_manifest(self.path, self.contract, rows))
+
+
+class DatasetWriter:
+    """Adds episodes to a dataset folder; `finish` makes it readable.
+
+    Every episode is complete on disk when `add_episode` returns, so that a broken-off job goes on
+    with the next one (`has`). Opening a finished dataset adds to it.
+    """
+
+    def __init__(self, path: Path, contract: Contract) -> None:
+        self.path = Path(path)
+        self.contract = contract
+        if (self.path / MANIFEST).is_file():
+            theirs = read_manifest(self.path).contract
+            contract.require_same(theirs, "the given contract", str(self.path))
+
+    def has(self, episode_id: str) -> bool:
+        """Whether that episode is completely on disk."""
+        return record_path(self.path, episode_id).is_file()
+
+    def add_episode(
+        self,
+        episode_id: str,
+        kind: Kind,
+        task: str,
+        outcome: Outcome,
+        arrays: Mapping[str, np.ndarray],
+        source: str = "",
+    ) -> EpisodeInfo:
+        """Write one episode, in place of an older one of that id.
+
+        Args:
+            episode_id: letters, digits, "_", "-" and ".".
+            kind: "play" or "demo".
+            task: skill of a demonstration, "" for play.
+            outcome: "unknown", "success" or "failure".
+            arrays: as `Dataset.array` returns them, T >= 2 frames each. "action" may have T-1
+                rows (the neutral one is added); "stamp_ns" may be left out (control periods
+                from 0).
+            source: where it comes from, for people.
+
+        Raises:
+            ConfigError: arrays that do not fit the contract or are not finite.
+        """
+        checked = self._checked(episode_id, arrays)
+        digest = hashlib.sha256()
+        for key in sorted(checked):
+            digest.update(f"{key} {checked[key].dtype} {checked[key].shape}".encode())
+            digest.update(checked[key].data)
+        info = EpisodeInfo(
+            id=episode_id,
+            length=len(checked["action"]),
+            kind=kind,
+            task=task,
+            outcome=outcome,
+            source=source,
+            content=digest.hexdigest()[:16],
+        )
+        moments = {
+            key: moments_of(array[:-1] if key == "action" else array)
+            for key, array in checked.items()
+            if key != "stamp_ns"
+        }
+        record_path(self.path, episode_id).unlink(missing_ok=True)
+        for key, array in checked.items():
+            target = shard_path(self.path, key, episode_id)
+            with atomic_path(target) as temporary, temporary.open("wb") as stream:
+                np.save(stream, array, allow_pickle=False)
+        record = EpisodeFile(info=info, moments=moments)
+        write_json(record_path(self.path, episode_id), record.model_dump(mode="json"))
+        return info
+
+    def finish(self, only: Collection[str] | None = None) -> Dataset:
+        """Write the manifest over all episodes in the folder; edits made earlier are kept.
+
+        Args:
+            only: ids of the episodes to take in; None for all that the folder holds.
+        """
+        edited: dict[str, EpisodeInfo] = {}
+        if (self.path / MANIFEST).is_file():
+            edited = {info.id: info for info in read_manifest(self.path).episodes}
+        rows = []
+        for name, record in read_records(self.path).items():
+            if only is not None and name not in only:
+                continue
+            earlier = edited.get(name)
+            same = earlier is not None and earlier.content == record.info.content
+            rows.append(earlier if earlier is not None and same else record.info)
+        return Dataset(self.path, write_manifest(self.path, self.contract, rows))
+
+    def _checked(self, name: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Complete arrays in the stored types, after checking them against the contract."""
+        specs = array_specs(self.contract)
+        given = dict(arrays)
+        length = len(given.get("proprio", ()))
+        given.setdefault(
+            "stamp_ns", np.round(np.arange(length) * 1e9 / self.contract.rate_hz).astype(np.int64)
+        )
+        neutral = np.array([self.contract.action.neutral], dtype=np.float32)
+        if "action" in given and len(given["action"]) == length - 1:
+            given["action"] = np.concatenate([given["action"], neutral])
+        if set(given) != set(specs):
+            raise ConfigError(
+                f"episode {name}: wrong keys", got=sorted(given), expected=str(sorted(specs))
+            )
+        checked = {}
+        for key, (dtype, shape) in specs.items():
+            array = np.asarray(given[key])
+            if array.shape != (length, *shape) or length < 2:
+                raise ConfigError(
+                    f"episode {name}: {key} has the wrong shape",
+                    got=array.shape,
+                    expected=str((max(length, 2), *shape)),
+                )
+            if not np.can_cast(array.dtype, dtype, "same_kind"):
+                raise ConfigError(
+                    f"episode {name}: {key} has the wrong type",
+                    got=array.dtype,
+                    expected=str(dtype),
+                )
+            checked[key] = np.ascontiguousarray(array, dtype=dtype)
+            if dtype.kind == "f" and not np.isfinite(checked[key]).all():
+                raise ConfigError(f"episode {name}: {key} is not finite everywhere")
+        if not np.array_equal(checked["action"][-1:], neutral):
+            raise ConfigError(
+                f"episode {name}: the last action must be neutral", got=checked["action"][-1]
+            )
+        return checked

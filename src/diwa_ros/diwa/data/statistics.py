@@ -1,0 +1,82 @@
+# Copyright 2026 The DiWA for ROS 2 authors
+# SPDX-License-Identifier: Apache-2.0
+"""Mean, spread and range of recorded arrays, kept per episode so that episodes can be left out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from diwa.config import Config
+
+
+class Moments(Config):
+    """Sums of one array over all axes but the last; they add up over episodes."""
+
+    count: int
+    mean: tuple[float, ...]
+    squares: tuple[float, ...]  # sum of squared distances from the mean
+    minimum: tuple[float, ...]
+    maximum: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """Statistics of one key over a dataset.
+
+    Attributes:
+        mean: (C,) float32, in the key's units; C is the last axis (channels of an image).
+        std: (C,) float32; zero where a channel never changes.
+        min: (C,) float32.
+        max: (C,) float32.
+    """
+
+    mean: np.ndarray
+    std: np.ndarray
+    min: np.ndarray
+    max: np.ndarray
+
+
+def moments_of(values: np.ndarray) -> Moments:
+    """Moments of `values` (..., C), computed in float64."""
+    flat = values.reshape(-1, values.shape[-1])
+    mean = flat.mean(axis=0, dtype=np.float64)
+    # A block at a time: images are many, and float64 is eight times their size.
+    blocks = np.array_split(flat, max(1, len(flat) // 100_000))
+    squares = sum(np.square(block.astype(np.float64) - mean).sum(axis=0) for block in blocks)
+    return Moments(
+        count=len(flat),
+        mean=tuple(mean.tolist()),
+        squares=tuple(np.asarray(squares).tolist()),
+        minimum=tuple(flat.min(axis=0).tolist()),
+        maximum=tuple(flat.max(axis=0).tolist()),
+    )
+
+
+def merge(parts: Sequence[Moments]) -> Moments:
+    """Moments of all samples behind `parts` together (Chan's update)."""
+    count = sum(part.count for part in parts)
+    counts = np.array([part.count for part in parts], dtype=np.float64)[:, None]
+    means = np.array([part.mean for part in parts])
+    mean = (counts * means).sum(axis=0) / count
+    between = (counts * np.square(means - mean)).sum(axis=0)
+    squares = np.array([part.squares for part in parts]).sum(axis=0) + between
+    return Moments(
+        count=count,
+        mean=tuple(mean.tolist()),
+        squares=tuple(squares.tolist()),
+        minimum=tuple(np.min([part.minimum for part in parts], axis=0).tolist()),
+        maximum=tuple(np.max([part.maximum for part in parts], axis=0).tolist()),
+    )
+
+
+def statistics_of(moments: Moments) -> Statistics:
+    """What learning uses of the moments."""
+    return Statistics(
+        mean=np.array(moments.mean, dtype=np.float32),
+        std=np.sqrt(np.array(moments.squares) / moments.count).astype(np.float32),
+        min=np.array(moments.minimum, dtype=np.float32),
+        max=np.array(moments.maximum, dtype=np.float32),
+    )

@@ -1,0 +1,69 @@
+# Copyright 2026 The DiWA for ROS 2 authors
+# SPDX-License-Identifier: Apache-2.0
+"""Every test alone: one thread, fixed seeds, and a ROS graph that nobody else sees."""
+
+import os
+import random
+from pathlib import Path
+
+# Before anything imports numpy, torch or rclpy.
+for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ[_name] = "1"
+os.environ.pop("RMW_IMPLEMENTATION", None)  # the wheels have Fast DDS only
+os.environ.pop("ROS_LOCALHOST_ONLY", None)
+os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+os.environ["RCUTILS_COLORIZED_OUTPUT"] = "0"
+
+import numpy as np
+import pytest
+
+from diwa.data.contract import Contract, load_contract
+
+ROOT = Path(__file__).resolve().parent.parent
+# Domains 1-101 are safe with default port settings; 0 is everybody's.
+_FIRST_DOMAIN = 1 + (os.getpid() * 7) % 90
+_used_domains = 0
+
+
+def _next_domain() -> int:
+    global _used_domains
+    _used_domains += 1
+    return 1 + (_FIRST_DOMAIN + _used_domains) % 101
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _ros_log_folder(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ROS_LOG_DIR", str(tmp_path_factory.mktemp("ros_log")))
+        patch.setenv("ROS_HOME", str(tmp_path_factory.mktemp("ros_home")))
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _seeds():
+    random.seed(0)
+    np.random.seed(0)
+
+
+@pytest.fixture
+def ros_domain(monkeypatch) -> int:
+    """A DDS domain of the test's own, for this process and the ones that it starts."""
+    domain = _next_domain()
+    monkeypatch.setenv("ROS_DOMAIN_ID", str(domain))
+    return domain
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The repository."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def camera_contract() -> Contract:
+    return load_contract(ROOT / "config/contracts/panda_calvin.yaml")
+
+
+@pytest.fixture(scope="session")
+def lowdim_contract() -> Contract:
+    return load_contract(ROOT / "config/contracts/panda_calvin_lowdim.yaml")
