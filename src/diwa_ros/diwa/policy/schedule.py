@@ -1,0 +1,66 @@
+# Copyright 2026 The DiWA for ROS 2 authors
+# SPDX-License-Identifier: Apache-2.0
+"""The cosine noise schedule of DDPM (Nichol and Dhariwal 2021, equation 17) and its posterior."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+
+class NoiseSchedule(nn.Module):
+    """Constants of K denoising steps, index k in [0, K); k = K-1 is the noisiest.
+
+    Buffers of shape (K,), float32, not saved: they follow from K.
+    """
+
+    alpha_bar: Tensor  # cumulative signal share after k+1 noising steps
+    x0_from_x: Tensor  # x0 = x0_from_x * x - x0_from_eps * eps
+    x0_from_eps: Tensor
+    mean_from_x0: Tensor  # posterior mean = mean_from_x0 * x0 + mean_from_x * x
+    mean_from_x: Tensor
+    std: Tensor  # posterior standard deviation; zero at k = 0
+
+    def __init__(self, steps: int) -> None:
+        super().__init__()
+        self.steps = steps
+        points = torch.linspace(0, steps + 1, steps + 1, dtype=torch.float64)
+        curve = torch.cos((points / (steps + 1) + 0.008) / 1.008 * math.pi / 2) ** 2
+        curve = curve / curve[0]
+        beta = (1 - curve[1:] / curve[:-1]).clamp(0, 0.999)
+        alpha = 1 - beta
+        alpha_bar = torch.cumprod(alpha, dim=0)
+        before = torch.cat((torch.ones(1, dtype=torch.float64), alpha_bar[:-1]))
+        variance = beta * (1 - before) / (1 - alpha_bar)
+        self._constant("alpha_bar", alpha_bar)
+        self._constant("x0_from_x", alpha_bar.rsqrt())
+        self._constant("x0_from_eps", (1 / alpha_bar - 1).sqrt())
+        self._constant("mean_from_x0", beta * before.sqrt() / (1 - alpha_bar))
+        self._constant("mean_from_x", (1 - before) * alpha.sqrt() / (1 - alpha_bar))
+        self._constant("std", variance.sqrt())
+
+    def _constant(self, name: str, value: Tensor) -> None:
+        self.register_buffer(name, value.float(), persistent=False)
+
+    def add_noise(self, clean: Tensor, noise: Tensor, k: Tensor) -> Tensor:
+        """Noised sample entering step k: `clean`, `noise` (B, ...), `k` (B,) int64."""
+        share = self.alpha_bar[k].reshape(-1, *[1] * (clean.dim() - 1))
+        return share.sqrt() * clean + (1 - share).sqrt() * noise
+
+    def posterior_mean(self, x: Tensor, eps: Tensor, k: Tensor | int) -> Tensor:
+        """Mean of x_{k-1} given x_k and the predicted noise; x0 is clipped to [-1, 1].
+
+        Args:
+            x: (..., Tp, A) float32, the sample entering step k.
+            eps: (..., Tp, A) float32, predicted noise.
+            k: int, or int64 with the leading axes of `x`.
+        """
+        x0 = self._at(self.x0_from_x, k) * x - self._at(self.x0_from_eps, k) * eps
+        x0 = x0.clamp(-1, 1)
+        return self._at(self.mean_from_x0, k) * x0 + self._at(self.mean_from_x, k) * x
+
+    def _at(self, constants: Tensor, k: Tensor | int) -> Tensor:
+        value = constants[k]
+        return value if isinstance(k, int) else value[..., None, None]

@@ -1,0 +1,142 @@
+# Copyright 2026 The DiWA for ROS 2 authors
+# SPDX-License-Identifier: Apache-2.0
+"""Stage `classifier`: fit the success classifier on observed and dreamed latents (DiWA 3.3)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from diwa.data.dataset import Dataset
+from diwa.reward.classifier import SuccessClassifier
+from diwa.reward.metrics import area_under_roc, precision_recall
+from diwa.train.experiment import ExperimentConfig
+from diwa.train.labels import SceneLabeller, demos_of, outcome_labels
+from diwa.train.latents import observed_and_dreamed
+from diwa.train.loop import LoopState, Randomness, run_loop
+from diwa.train.models import load_world_model, save_classifier
+from diwa.train.run import StageContext
+from diwa.train.windows import WindowSampler, split_episodes
+from diwa.world_model.model import WorldModel
+
+
+def labelled_latents(
+    world_model: WorldModel,
+    dataset: Dataset,
+    config: ExperimentConfig,
+    episode_ids: list[str],
+    count: int,
+    random: Randomness,
+) -> tuple[Tensor, Tensor]:
+    """About `count` latents (N, F), half of them dreamed, and their labels (N,) int64."""
+    settings = config.classifier_training
+    keys = [item.key for item in world_model.config.inputs]
+    lengths = {episode.id: episode.length for episode in dataset.episodes}
+    longest = max(lengths[name] for name in episode_ids)
+    seq_len = min(settings.dream_context + settings.dream_horizon, longest)
+    sampler = WindowSampler(dataset, episode_ids, keys, seq_len)
+    labels = frame_labels(dataset, config, sampler.episode_ids)
+    latents, targets, found = [], [], 0
+    while found < count:
+        batch = sampler.sample(64, random.cpu)
+        truth = np.stack(
+            [
+                labels[e][s : s + seq_len]
+                for e, s in zip(batch.episode.tolist(), batch.start.tolist(), strict=True)
+            ]
+        )
+        seen, dreamed = observed_and_dreamed(
+            world_model, batch.to(world_model.device), settings.dream_context, random.device
+        )
+        target = torch.from_numpy(truth).long().to(world_model.device)
+        latents += [seen.flatten(0, 1), dreamed.flatten(0, 1)]
+        targets += [target.flatten(), target[:, settings.dream_context :].flatten()]
+        found += len(targets[-1]) + len(targets[-2])
+    return torch.cat(latents)[:count], torch.cat(targets)[:count]
+
+
+def frame_labels(
+    dataset: Dataset, config: ExperimentConfig, episode_ids: list[str]
+) -> list[np.ndarray]:
+    """Per episode, which frames are successes: (T,) bool."""
+    settings = config.classifier_training
+    if settings.labels == "outcome":
+        lengths = {episode.id: episode.length for episode in dataset.episodes}
+        return [outcome_labels(lengths[name], settings.success_tail) for name in episode_ids]
+    labeller = SceneLabeller.of(dataset, config.task)
+    return [labeller.success(np.asarray(dataset.array(e, labeller.key))) for e in episode_ids]
+
+
+def _episodes(dataset: Dataset, config: ExperimentConfig) -> tuple[list[str], list[str]]:
+    """Training and held-out episodes: demonstrations, and play where labels allow it."""
+    settings = config.classifier_training
+    demos = [d.id for d in demos_of(dataset, config.task, config.policy_training.demos)]
+    cut = max(1, round(len(demos) * (1 - settings.holdout)))
+    train, held = demos[:cut], demos[cut:]
+    if settings.labels == "scene" and settings.use_play:
+        holdout = config.world_model_training.holdout
+        play, held_play = split_episodes(dataset, "play", holdout, config.seed)
+        train, held = train + play, held + held_play
+    return train, held or train
+
+
+def train_classifier(
+    context: StageContext,
+    dataset: Dataset,
+    config: ExperimentConfig,
+    device: torch.device,
+    world_model_dir: Path,
+) -> dict[str, float]:
+    """Train on balanced batches, measure on held-out episodes, save."""
+    settings = config.classifier_training
+    world_model, meta = load_world_model(world_model_dir, device)
+    data_random = Randomness(config.seed + 20, device)
+    train_ids, held_ids = _episodes(dataset, config)
+    context.progress.start("latents for the classifier", 2)
+    latents, labels = labelled_latents(
+        world_model, dataset, config, train_ids, settings.latents, data_random
+    )
+    context.progress.advance()
+    held, held_labels = labelled_latents(
+        world_model, dataset, config, held_ids, max(1, settings.latents // 5), data_random
+    )
+    context.progress.advance()
+    torch.manual_seed(config.seed + 21)
+    classifier = SuccessClassifier(config.classifier, world_model.config.feat).to(device)
+    optimiser = torch.optim.Adam(classifier.parameters(), lr=settings.lr, fused=True)
+    random = Randomness(config.seed + 22, device)
+    state = LoopState({"classifier": classifier}, {"optimiser": optimiser}, {"random": random})
+    groups = [torch.nonzero(labels == value).flatten() for value in (0, 1)]
+    groups = [group for group in groups if len(group)]
+
+    def step(index: int) -> dict[str, float]:
+        size = settings.batch // len(groups)
+        rows = torch.cat(
+            [g[torch.randint(len(g), (size,), generator=random.cpu).to(device)] for g in groups]
+        )
+        loss = classifier.loss(latents[rows], labels[rows])
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        optimiser.step()
+        if index % 50 and index != settings.steps - 1:
+            return {}
+        context.metrics.log(index, loss=float(loss.detach()))
+        return {"loss": float(loss.detach())}
+
+    run_loop(context, "success classifier", settings.steps, state, step)
+    with torch.no_grad():
+        probability = classifier(held)
+    precision, recall = precision_recall(probability, held_labels, 0.5)
+    result = {
+        "auc": area_under_roc(probability, held_labels),
+        "precision": precision,
+        "recall": recall,
+        "positives": float(held_labels.float().mean()),
+    }
+    context.metrics.log(settings.steps, **result)
+    facts = {**meta, "task": config.task, "held_out": result}
+    save_classifier(context.directory / "model", classifier, world_model.config.feat, facts)
+    return result

@@ -1,0 +1,121 @@
+# Copyright 2026 The DiWA for ROS 2 authors
+# SPDX-License-Identifier: Apache-2.0
+"""One experiment: everything that learning needs to know, from one YAML file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import pydantic
+
+from diwa.config import Config
+from diwa.policy.config import PolicyConfig
+from diwa.reward.classifier import ClassifierConfig
+from diwa.rl.config import DreamConfig, PPOConfig
+from diwa.world_model.config import WorldModelConfig
+
+PositiveInt = Annotated[int, pydantic.Field(gt=0)]
+PositiveFloat = Annotated[float, pydantic.Field(gt=0)]
+Scale = Annotated[float, pydantic.Field(ge=0)]
+Share = Annotated[float, pydantic.Field(ge=0, le=1)]
+
+
+class WorldModelTraining(Config):
+    """Optimisation of the world model; defaults are the paper's."""
+
+    steps: PositiveInt = 2_000_000
+    batch: PositiveInt = 50
+    seq_len: PositiveInt = 50
+    lr: PositiveFloat = 3.0e-4
+    final_lr: PositiveFloat | None = None  # cosine decay to it; None: constant
+    weight_decay: Scale = 0.05
+    eps: PositiveFloat = 1.0e-5
+    max_grad_norm: PositiveFloat = 100.0
+    eval_every: PositiveInt = 1000
+    holdout: Share = 0.1  # share of the play frames, in whole episodes, never trained on
+
+
+class PolicyTraining(Config):
+    """Behaviour cloning of the demonstrations; defaults are the paper's."""
+
+    steps: PositiveInt = 100_000
+    batch: PositiveInt = 256
+    lr: PositiveFloat = 1.0e-4
+    final_lr: PositiveFloat = 1.0e-5
+    weight_decay: Scale = 1.0e-6
+    ema_decay: Share = 0.995
+    ema_every: PositiveInt = 10
+    demos: PositiveInt | None = None  # use only the first ones; None: all
+    latent_passes: PositiveInt = 1  # filter passes over each demo, with fresh samples
+
+
+class ClassifierTraining(Config):
+    """Fitting the success classifier."""
+
+    steps: PositiveInt = 3000
+    batch: PositiveInt = 256
+    lr: PositiveFloat = 3.0e-4
+    labels: Literal["scene", "outcome"] = "scene"
+    success_tail: PositiveInt = 10  # outcome labels: last frames of a success that count [steps]
+    use_play: bool = True  # scene labels: learn from play frames too
+    dream_context: PositiveInt = 1  # observed steps before a dream that gives training latents
+    dream_horizon: PositiveInt = 80  # its length [steps]
+    latents: PositiveInt = 60_000  # how many of each kind, observed and dreamed
+    holdout: Share = 0.1
+
+
+class StartConfig(Config):
+    """Which recorded frames dreams start from."""
+
+    source: Literal["play", "demo"] = "play"
+    margin: Scale = 0.05  # TCP at most this far outside the box of the demos' starts [m]
+    rotation_margin: Scale = 0.3  # TCP turned at most this far from the nearest demo start [rad]
+    max_step: Scale = 0.006  # TCP moved at most this far in the last control step [m]
+    scene_tolerance: Scale = 0.02  # the task's own scene entry, against the demos' starts
+
+
+class GateConfig(Config):
+    """What a world model must reach before reinforcement learning may use it."""
+
+    horizons: tuple[PositiveInt, ...] = (1, 5, 10, 20, 40, 80)  # dream lengths measured [steps]
+    context: PositiveInt = 5  # observed steps before each dream
+    dreams: PositiveInt = 256
+    judge_horizon: PositiveInt = 40
+    max_error_ratio: PositiveFloat = 0.5  # against predicting that nothing changes
+    min_auc: Share = 0.9  # classifier on dreamed latents
+
+
+class EvaluationConfig(Config):
+    """Paired evaluation in the simulator."""
+
+    episodes: PositiveInt = 100
+    max_steps: PositiveInt = 72  # control steps
+    seed: int = 100_000
+
+
+class ExperimentConfig(Config):
+    """A whole experiment; see `config/experiments/`."""
+
+    name: str
+    task: str
+    seed: int = 42
+    threads: PositiveInt | None = None  # CPU threads; None: what PyTorch chooses
+    device: str = "auto"
+    world_model: WorldModelConfig
+    world_model_training: WorldModelTraining = WorldModelTraining()
+    policy: PolicyConfig = PolicyConfig()
+    policy_training: PolicyTraining = PolicyTraining()
+    classifier: ClassifierConfig = ClassifierConfig()
+    classifier_training: ClassifierTraining = ClassifierTraining()
+    starts: StartConfig = StartConfig()
+    gate: GateConfig = GateConfig()
+    dream: DreamConfig = DreamConfig()
+    ppo: PPOConfig = PPOConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    claim: bool = True  # False: a rehearsal whose figures say nothing about the method
+
+
+def resolve_experiment(name: str) -> Path:
+    """A path to an experiment file, or the name of one that ships with the package."""
+    return Path(name)

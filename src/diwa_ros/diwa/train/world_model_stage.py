@@ -1,0 +1,114 @@
+# Copyright 2026 The DiWA for ROS 2 authors
+# SPDX-License-Identifier: Apache-2.0
+"""Stage `world_model`: fit the RSSM to the play data (DiWA section 3.1)."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from diwa.data.dataset import Dataset
+from diwa.train.checkpoint import save_weights
+from diwa.train.experiment import ExperimentConfig, WorldModelTraining
+from diwa.train.loop import LoopState, Randomness, run_loop
+from diwa.train.models import make_world_model, world_model_meta
+from diwa.train.run import StageContext
+from diwa.train.windows import Batch, WindowSampler, split_episodes
+from diwa.world_model.model import WorldModel, WorldModelLoss
+
+
+def cosine_lr(config: WorldModelTraining, step: int) -> float:
+    """Learning rate at `step`: constant, or a cosine from `lr` down to `final_lr`."""
+    if config.final_lr is None:
+        return config.lr
+    share = 0.5 * (1 + math.cos(math.pi * min(1.0, step / config.steps)))
+    return config.final_lr + (config.lr - config.final_lr) * share
+
+
+def train_world_model(
+    context: StageContext, dataset: Dataset, config: ExperimentConfig, device: torch.device
+) -> dict[str, float]:
+    """Train on play windows, watch the loss on held-out episodes, save the weights."""
+    settings = config.world_model_training
+    torch.manual_seed(config.seed)
+    model = make_world_model(config, dataset).to(device)
+    train_ids, held_ids = split_episodes(dataset, "play", settings.holdout, config.seed)
+    keys = [item.key for item in config.world_model.inputs]
+    sampler = WindowSampler(dataset, train_ids, keys, settings.seq_len)
+    held = WindowSampler(dataset, held_ids or train_ids, keys, settings.seq_len)
+    optimiser = torch.optim.AdamW(
+        model.parameters(),
+        lr=settings.lr,
+        eps=settings.eps,
+        weight_decay=settings.weight_decay,
+        fused=True,
+    )
+    random = Randomness(config.seed, device)
+    state = LoopState({"model": model}, {"optimiser": optimiser}, {"random": random})
+    last = {"loss": 0.0}
+
+    def step(index: int) -> dict[str, float]:
+        for group in optimiser.param_groups:
+            group["lr"] = cosine_lr(settings, index)
+        batch = sampler.sample(settings.batch, random.cpu).to(device)
+        loss = _loss(model, batch, random.device)
+        optimiser.zero_grad(set_to_none=True)
+        loss.total.backward()
+        norm = nn.utils.clip_grad_norm_(model.parameters(), settings.max_grad_norm)
+        optimiser.step()
+        if index % 20 == 0 or index == settings.steps - 1:
+            last["loss"] = float(loss.total.detach())
+            context.metrics.log(index, grad_norm=float(norm), **_figures(loss))
+        if (index + 1) % settings.eval_every == 0 or index == settings.steps - 1:
+            last["held_out"] = _held_out(model, held, settings, config.seed, device)
+            context.metrics.log(index, held_out=last["held_out"])
+        return last
+
+    run_loop(context, "world model", settings.steps, state, step)
+    save_world_model(context.directory, model, config, dataset, held_ids)
+    return {"steps": settings.steps, **last}
+
+
+def save_world_model(
+    directory: Path,
+    model: WorldModel,
+    config: ExperimentConfig,
+    dataset: Dataset,
+    held_ids: list[str],
+) -> None:
+    """Write the weights with all that is needed to rebuild the model."""
+    meta = world_model_meta(config, dataset)
+    meta["held_out_episodes"] = held_ids
+    save_weights(directory / "model", model.state_dict(), meta)
+
+
+def _loss(model: WorldModel, batch: Batch, generator: torch.Generator) -> WorldModelLoss:
+    return model.loss(batch.observation, batch.previous_action, batch.is_first, generator)
+
+
+def _figures(loss: WorldModelLoss) -> dict[str, float | Tensor]:
+    recon = {f"recon_{key}": float(value.detach()) for key, value in loss.recon.items()}
+    return {
+        "loss": float(loss.total.detach()),
+        "kl_dyn": float(loss.dyn),
+        "kl_rep": float(loss.rep),
+        "overshoot": float(loss.overshoot),
+        **recon,
+    }
+
+
+@torch.no_grad()
+def _held_out(
+    model: WorldModel,
+    sampler: WindowSampler,
+    settings: WorldModelTraining,
+    seed: int,
+    device: torch.device,
+) -> float:
+    """Loss on the same held-out windows every time."""
+    random = Randomness(seed + 7, device)
+    batch = sampler.sample(2 * settings.batch, random.cpu).to(device)
+    return float(_loss(model, batch, random.device).total)

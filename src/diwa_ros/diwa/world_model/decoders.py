@@ -1,0 +1,65 @@
+# Copyright 2026 The DiWA for ROS 2 authors
+# SPDX-License-Identifier: Apache-2.0
+"""Latents back to observations: one MLP for vectors, transposed convolutions for images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from diwa.world_model.config import WorldModelConfig
+from diwa.world_model.encoders import mlp
+
+
+class CnnDecoder(nn.Module):
+    """Linear, then four stride-2 transposed convolutions: 1 -> 5 -> 13 -> 30 -> 64 px."""
+
+    def __init__(self, feat: int, depth: int) -> None:
+        super().__init__()
+        self.width = 32 * depth
+        self.project = nn.Linear(feat, self.width)
+        channels = (self.width, 4 * depth, 2 * depth, depth, 3)
+        kernels = (5, 5, 6, 6)
+        layers: list[nn.Module] = []
+        for index, kernel in enumerate(kernels):
+            layers += [
+                nn.ConvTranspose2d(channels[index], channels[index + 1], kernel, stride=2),
+                nn.ELU(),
+            ]
+        self.layers = nn.Sequential(*layers[:-1])
+
+    def forward(self, feat: Tensor) -> Tensor:
+        """(..., F) -> (..., 64, 64, 3) float32, normalised image in about [-1, 1]."""
+        flat = self.project(feat).reshape(-1, self.width, 1, 1)
+        image = self.layers(flat).permute(0, 2, 3, 1)
+        return image.reshape(*feat.shape[:-1], *image.shape[1:])
+
+
+class Decoder(nn.Module):
+    """All reconstructed keys from one latent."""
+
+    def __init__(self, config: WorldModelConfig, sizes: Mapping[str, int]) -> None:
+        super().__init__()
+        used = [item for item in config.inputs if item.recon_scale > 0]
+        self.vectors = {item.key: sizes[item.key] for item in used if item.encoder != "cnn"}
+        self.images = nn.ModuleDict(
+            {
+                item.key: CnnDecoder(config.feat, config.cnn_depth)
+                for item in used
+                if item.encoder == "cnn"
+            }
+        )
+        total = sum(self.vectors.values())
+        self.head = mlp(config.feat, config.mlp_units, total) if total else None
+
+    def forward(self, feat: Tensor) -> dict[str, Tensor]:
+        """(..., F) -> normalised prediction of each key, (..., size) or (..., 64, 64, 3)."""
+        result: dict[str, Tensor] = {}
+        if self.head is not None:
+            parts = torch.split(self.head(feat), list(self.vectors.values()), dim=-1)
+            result.update(zip(self.vectors, parts, strict=True))
+        for key, decoder in self.images.items():
+            result[key] = decoder(feat)
+        return result
