@@ -7,9 +7,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import diwa.files
 import pytest
 import torch
+
+import diwa.files
 from diwa.errors import ConfigError
 from diwa.train import checkpoint
 from diwa.train.checkpoint import load_weights, save_weights

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from diwa.train.metrics import MetricsLog, read_metrics
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from diwa.train.metrics import MetricsLog, read_metrics
 
 
 def steps(path: Path) -> list[int]:

@@ -8,6 +8,8 @@ import io
 import json
 
 import pytest
+from rich.console import Console
+
 from diwa.errors import ConfigError
 from diwa.train.meter import Meter, format_bytes, format_seconds, plain
 from diwa.train.progress import (
@@ -18,7 +20,6 @@ from diwa.train.progress import (
     RichProgress,
     make_progress,
 )
-from rich.console import Console
 
 
 class FakeClock:

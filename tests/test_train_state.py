@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from diwa.errors import ConfigError
-from diwa.train.state import load_state, rng_state, save_state, set_rng_state
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
+from diwa.errors import ConfigError
+from diwa.train.state import load_state, rng_state, save_state, set_rng_state
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text()
 TREES = st.recursive(
