@@ -106,9 +106,7 @@ class Agent:
         self._generator.manual_seed(self.seed if seed is None else seed)
 
     @torch.inference_mode()
-    def observe(
-        self, observation: Mapping[str, np.ndarray], previous_action: np.ndarray
-    ) -> None:
+    def observe(self, observation: Mapping[str, np.ndarray], previous_action: np.ndarray) -> None:
         """Filter one frame.
 
         Args:
@@ -131,7 +129,7 @@ class Agent:
         action = torch.as_tensor(previous_action, dtype=torch.float32, device=device)[None, None]
         first = torch.tensor([[self._is_first]], device=device)
         seen = self.world_model.observe(frame, action, first, self._state, self._generator)
-        self._state = seen.state[:, 0]
+        self._state = seen.state.at(0)
         self._is_first = False
 
     @torch.inference_mode()

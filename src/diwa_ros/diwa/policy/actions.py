@@ -1,6 +1,6 @@
 # Copyright 2026 The DiWA for ROS 2 authors
 # SPDX-License-Identifier: Apache-2.0
-"""What a sampled action becomes before anything moves: the same rule in dream, simulator and robot."""
+"""What a sampled action becomes before anything moves, in dream, simulator and robot alike."""
 
 from __future__ import annotations
 

@@ -51,9 +51,7 @@ class DiffusionPolicy(nn.Module):
     def loss(self, latent: Tensor, chunk: Tensor, generator: torch.Generator) -> Tensor:
         """Mean squared error of the predicted noise; `latent` (B, F), `chunk` (B, Tp, A)."""
         batch = chunk.shape[0]
-        k = torch.randint(
-            self.config.steps, (batch,), generator=generator, device=chunk.device
-        )
+        k = torch.randint(self.config.steps, (batch,), generator=generator, device=chunk.device)
         noise = torch.randn(chunk.shape, generator=generator, device=chunk.device)
         x = self.schedule.add_noise(chunk, noise, k)
         eps = self.base(x, self.base.condition(latent), self.base.time_table()[k])

@@ -98,6 +98,4 @@ class DreamEnvironment:
             torch.where(ended[:, None, None], fresh.stoch, state.stoch),
         )
         self._chunks = torch.where(ended, 0, self._chunks)
-        return StepResult(
-            self._state.feat, final_latent, terminated.float(), terminated, truncated
-        )
+        return StepResult(self._state.feat, final_latent, terminated.float(), terminated, truncated)

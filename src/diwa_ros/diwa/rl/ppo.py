@@ -226,8 +226,10 @@ class _Log:
             if not values:
                 return [0.0] * self.count
             stacked = torch.stack(values)
-            reduced = {"mean": stacked.mean, "min": stacked.amin, "max": stacked.amax}[how](dim=0)
-            return [float(value) for value in reduced]
+            if how == "mean":
+                return [float(value) for value in stacked.mean(dim=0)]
+            extreme = stacked.amin(dim=0) if how == "min" else stacked.amax(dim=0)
+            return [float(value) for value in extreme]
 
         def mean(values: list[float]) -> float:
             return sum(values) / len(values) if values else 0.0

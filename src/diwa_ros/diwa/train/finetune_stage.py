@@ -75,8 +75,7 @@ def _bank(
     starts = start_frames(dataset, config.task, episode_ids, config.starts)
     keys = [item.key for item in world_model.config.inputs]
     arrays = start_observations(dataset, starts, keys)
-    bank = encode_starts(world_model, {k: torch.from_numpy(v) for k, v in arrays.items()})
-    return bank
+    return encode_starts(world_model, {k: torch.from_numpy(v) for k, v in arrays.items()})
 
 
 class Best:

@@ -49,11 +49,14 @@ def judge_world_model(
     random = Randomness(config.seed + 30, device)
     context.progress.start("world-model gate", 2)
     batch = sampler.sample(settings.dreams, random.cpu)
+    moved = batch.to(device)
     result = open_loop(
         world_model,
-        *_on(batch, device),
-        context=settings.context,
-        generator=random.device,
+        moved.observation,
+        moved.previous_action,
+        moved.is_first,
+        settings.context,
+        random.device,
     )
     context.progress.advance()
     labels = frame_labels(dataset, config, sampler.episode_ids)
@@ -71,11 +74,6 @@ def judge_world_model(
             hint="record more and more varied play, or train the world model longer",
         )
     return {"auc": report["auc"], "error_ratio": report["error_ratio"], "failed": report["failed"]}
-
-
-def _on(batch: Batch, device: torch.device) -> tuple[Any, ...]:
-    moved = batch.to(device)
-    return moved.observation, moved.previous_action, moved.is_first
 
 
 def _labels_of(batch: Batch, labels: list[np.ndarray], length: int) -> np.ndarray:

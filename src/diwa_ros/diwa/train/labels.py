@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from diwa.data.contract import PROPRIO_SIZES, Contract
-from diwa.data.dataset import Dataset, EpisodeInfo
+from diwa.data.dataset import Dataset
+from diwa.data.manifest import EpisodeInfo
 from diwa.errors import ConfigError
 from diwa.sim.tasks import find_task, task_succeeded
 from diwa.train.experiment import StartConfig
@@ -52,11 +53,15 @@ def proprio_slice(contract: Contract, part: str) -> slice:
 
 @dataclass(frozen=True, slots=True)
 class SceneLabeller:
-    """Success by the task's condition, against the scene in which the demonstrations start."""
+    """Success by the task's condition, against the scenes in which demonstrations start.
+
+    Demonstrations start in slightly different scenes; a frame is a success only if it would be one
+    from each of them.
+    """
 
     task: str
     key: str
-    reference: np.ndarray  # (24,) float32
+    references: np.ndarray  # (demos, 24) float32
 
     @classmethod
     def of(cls, dataset: Dataset, task: str) -> SceneLabeller:
@@ -68,16 +73,19 @@ class SceneLabeller:
                 hint="set classifier_training.labels to outcome and starts.source to demo",
             )
         firsts = [dataset.array(demo.id, key)[0] for demo in demos_of(dataset, task)]
-        return cls(task, key, np.median(np.stack(firsts), axis=0))
+        return cls(task, key, np.stack(firsts))
 
     def success(self, scene: np.ndarray) -> np.ndarray:
-        """(..., 24) -> bool (...)."""
-        return task_succeeded(self.task, self.reference, scene)
+        """(T, 24) -> bool (T,)."""
+        solved = task_succeeded(self.task, self.references[:, None], scene[None])
+        return np.asarray(solved.all(axis=0))
 
     def unsolved(self, scene: np.ndarray, tolerance: float) -> np.ndarray:
-        """(..., 24) -> bool (...): the task's entry is where demonstrations find it."""
+        """(T, 24) -> bool (T,): the task's entry is where demonstrations find it."""
         entry = find_task(self.task).index
-        return np.abs(scene[..., entry] - self.reference[entry]) <= tolerance
+        known = self.references[:, entry]
+        value = scene[:, entry]
+        return (value >= known.min() - tolerance) & (value <= known.max() + tolerance)
 
 
 def outcome_labels(length: int, tail: int) -> np.ndarray:

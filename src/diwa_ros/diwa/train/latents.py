@@ -45,6 +45,6 @@ def observed_and_dreamed(
         batch.observation, batch.previous_action, batch.is_first, generator=generator
     )
     dreamed = world_model.rssm.imagine(
-        seen.state[:, context - 1], batch.previous_action[:, context:], generator
+        seen.state.at(context - 1), batch.previous_action[:, context:], generator
     )
     return seen.state.feat, dreamed.feat

@@ -12,8 +12,8 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
-from diwa.train.state import load_state, save_state
 from diwa.train.run import StageContext
+from diwa.train.state import load_state, save_state
 from diwa.train.stop import Interrupted
 
 SAVE_EVERY_S = 60.0

@@ -14,6 +14,7 @@ import torch
 from diwa.config import parse_config
 from diwa.data.contract import Contract
 from diwa.data.dataset import Dataset
+from diwa.data.statistics import Statistics
 from diwa.policy.config import PolicyConfig
 from diwa.policy.diffusion import DiffusionPolicy
 from diwa.reward.classifier import ClassifierConfig, SuccessClassifier
@@ -23,10 +24,10 @@ from diwa.world_model.config import WorldModelConfig
 from diwa.world_model.model import WorldModel
 
 
-def statistics_to_plain(statistics: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+def statistics_to_plain(statistics: Mapping[str, Statistics]) -> dict[str, Any]:
     """Statistics as lists, for JSON."""
     return {
-        key: {name: np.asarray(value, dtype=np.float64).tolist() for name, value in item.items()}
+        key: {name: getattr(item, name).tolist() for name in ("mean", "std", "min", "max")}
         for key, item in statistics.items()
     }
 
@@ -41,7 +42,7 @@ def _arrays(plain: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, np.nd
 def make_world_model(config: ExperimentConfig, dataset: Dataset) -> WorldModel:
     """A new world model for a dataset, with weights from the global random state."""
     neutral = torch.tensor(dataset.contract.action.neutral)
-    return WorldModel(config.world_model, _arrays(dataset.statistics), neutral)
+    return WorldModel(config.world_model, _arrays(statistics_to_plain(dataset.statistics)), neutral)
 
 
 def world_model_meta(config: ExperimentConfig, dataset: Dataset) -> dict[str, Any]:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -68,7 +69,7 @@ class Normaliser(nn.Module):
         return (offset[self.indices], scale[self.indices]) if self.indices else (offset, scale)
 
     def forward(self, value: Tensor) -> Tensor:
-        """(..., size) any dtype -> (..., selected) float32 normalised; images keep (..., h, w, 3)."""
+        """(..., size) any dtype -> (..., selected) float32 normalised; images (..., h, w, 3)."""
         value = value.float()
         if self.indices:
             value = value[..., self.indices]
@@ -86,7 +87,7 @@ class CnnEncoder(nn.Module):
         super().__init__()
         channels = (3, depth, 2 * depth, 4 * depth, 8 * depth)
         layers: list[nn.Module] = []
-        for before, after in zip(channels[:-1], channels[1:], strict=True):
+        for before, after in pairwise(channels):
             layers += [nn.Conv2d(before, after, kernel_size=4, stride=2), nn.ELU()]
         self.layers = nn.Sequential(*layers, nn.Flatten())
         self.size = 8 * depth * 2 * 2

@@ -133,7 +133,7 @@ class WorldModel(nn.Module):
         context = self.config.overshoot_context
         if self.config.overshoot_scale == 0 or is_first.shape[1] <= context:
             return seen.prior.new_zeros(())
-        start = seen.state[:, context - 1]
+        start = seen.state.at(context - 1)
         dreamed = self.rssm.imagine(start, previous_action[:, context:], generator)
         rest = {key: value[:, context:] for key, value in target.items()}
         keep = (~is_first[:, context:]).all(dim=1)

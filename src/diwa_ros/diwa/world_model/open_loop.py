@@ -50,9 +50,7 @@ def open_loop(
         is_first[:, :context],
         generator=generator,
     )
-    dreamed = world_model.rssm.imagine(
-        seen.state[:, -1], previous_action[:, context:], generator
-    )
+    dreamed = world_model.rssm.imagine(seen.state.at(-1), previous_action[:, context:], generator)
     error, still = {}, {}
     for key, value in world_model.decoder(dreamed.feat).items():
         truth = target[key][:, context:]

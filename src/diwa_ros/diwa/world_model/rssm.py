@@ -28,8 +28,9 @@ class State(NamedTuple):
         """(..., F) float32: `deter` beside the flattened `stoch`."""
         return torch.cat((self.deter, self.stoch.flatten(-2)), dim=-1)
 
-    def __getitem__(self, index: object) -> State:  # type: ignore[override]
-        return State(self.deter[index], self.stoch[index])  # type: ignore[index]
+    def at(self, step: int) -> State:
+        """The states (B, ...) at one step of a sequence (B, T, ...)."""
+        return State(self.deter[:, step], self.stoch[:, step])
 
     def detach(self) -> State:
         """The same values without gradient history."""

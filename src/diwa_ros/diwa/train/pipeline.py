@@ -1,0 +1,110 @@
+# Copyright 2026 The DiWA for ROS 2 authors
+# SPDX-License-Identifier: Apache-2.0
+"""The learning stages in order, each skipped when nothing that it depends on has changed."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from diwa.config import config_hash, load_config
+from diwa.data.dataset import Dataset
+from diwa.errors import ConfigError
+from diwa.files import write_json
+from diwa.train.agents import assemble_agent
+from diwa.train.classifier_stage import train_classifier
+from diwa.train.experiment import ExperimentConfig, resolve_experiment
+from diwa.train.finetune_stage import finetune
+from diwa.train.gate_stage import judge_world_model
+from diwa.train.policy_stage import train_policy
+from diwa.train.progress import make_progress
+from diwa.train.run import Run, Stage, StageContext, run_stages
+from diwa.train.world_model_stage import train_world_model
+
+STAGES = ("world_model", "policy", "classifier", "gate", "finetune", "evaluate")
+LEARNING_VERSION = 1  # raise it when stages give other results from the same inputs
+
+
+def choose_device(name: str) -> torch.device:
+    """`auto` is the first GPU where there is one, else the CPU."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.device(name)
+    except RuntimeError as error:
+        raise ConfigError("device", got=name, expected="auto, cpu, cuda or cuda:N") from error
+
+
+def fingerprints(config: ExperimentConfig, dataset: Dataset) -> dict[str, str]:
+    """Per stage a hash of everything that its result depends on."""
+    plain = config.model_dump(mode="json")
+
+    def of(*sections: str, needs: Sequence[str] = ()) -> str:
+        parts = {name: plain[name] for name in sections}
+        return config_hash({"parts": parts, "needs": [result[name] for name in needs]})
+
+    result: dict[str, str] = {"data": f"{dataset.hash}-{LEARNING_VERSION}"}
+    result["world_model"] = of("world_model", "world_model_training", "seed", needs=["data"])
+    result["policy"] = of("policy", "policy_training", "task", needs=["world_model"])
+    result["classifier"] = of(
+        "classifier", "classifier_training", "policy_training", "task", needs=["world_model"]
+    )
+    result["gate"] = of("gate", "claim", needs=["classifier"])
+    result["finetune"] = of("dream", "ppo", "starts", needs=["policy", "classifier"])
+    result["evaluate"] = of("evaluation", needs=["finetune"])
+    return result
+
+
+def learning_stages(
+    run: Run, dataset: Dataset, config: ExperimentConfig, device: torch.device
+) -> list[Stage]:
+    """All learning stages of an experiment over a dataset, for `run_stages`."""
+    marks = fingerprints(config, dataset)
+    folders = {name: run.stage_dir(name) / "model" for name in STAGES}
+
+    def evaluate(context: StageContext) -> Mapping[str, Any]:
+        from diwa.train.evaluate_stage import evaluate_pair  # loads the simulator
+
+        base = assemble_agent(folders, folders["policy"], device)
+        adapted = assemble_agent(folders, folders["finetune"], device)
+        adapted.save(run.path / "checkpoint")
+        return evaluate_pair(context, config, base, adapted)
+
+    work: dict[str, Callable[[StageContext], Mapping[str, Any]]] = {
+        "world_model": lambda c: train_world_model(c, dataset, config, device),
+        "policy": lambda c: train_policy(c, dataset, config, device, folders["world_model"]),
+        "classifier": lambda c: train_classifier(
+            c, dataset, config, device, folders["world_model"]
+        ),
+        "gate": lambda c: judge_world_model(
+            c, dataset, config, device, folders["world_model"], folders["classifier"]
+        ),
+        "finetune": lambda c: finetune(c, dataset, config, device, folders),
+        "evaluate": evaluate,
+    }
+    return [Stage(name, marks[name], work[name]) for name in STAGES]
+
+
+def prepare_run(run: Run, config: ExperimentConfig) -> torch.device:
+    """Write the run's configuration, set threads, and choose the device."""
+    write_json(run.path / "config.json", config.model_dump(mode="json"))
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)
+    return choose_device(config.device)
+
+
+def main_train(arguments: argparse.Namespace) -> int:
+    """`diwa train`: run or resume the learning stages of an experiment."""
+    config = load_config(
+        ExperimentConfig, resolve_experiment(arguments.config), arguments.overrides
+    )
+    dataset = Dataset.open(Path(arguments.data))
+    run = Run(Path(arguments.run))
+    device = prepare_run(run, config)
+    progress = make_progress(arguments.progress)
+    run_stages(run, learning_stages(run, dataset, config, device), progress, arguments.until)
+    return 0
