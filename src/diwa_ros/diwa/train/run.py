@@ -21,22 +21,20 @@ import shutil
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from diwa.errors import ConfigError
 from diwa.files import read_json, write_json
-from diwa.train.memory import PeakMemory, peak_gpu_bytes, reset_gpu_peak
 from diwa.train.meter import format_seconds, plain
 from diwa.train.metrics import MetricsLog
+from diwa.train.parts import Parts
 from diwa.train.progress import NullProgress, Progress
 from diwa.train.stop import Interrupted, StopFlag, stop_on_signals
 
 __all__ = ["Interrupted", "Run", "Stage", "StageContext", "StageRecord", "StopFlag", "run_stages"]
-
-HEARTBEAT_S = 10.0  # a killed process loses at most this much of its accounted time
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +100,16 @@ class Run:
                 got=error,
                 hint="delete this file to run the stage again",
             ) from error
+
+    def records(self) -> list[StageRecord]:
+        """All complete stages, in the order in which they were first begun."""
+        found = []
+        for path in (self.path / "stages").glob("*/done.json"):
+            record, parts = self.done(path.parent.name), path.with_name("parts.json")
+            started = read_json(parts)["parts"][0]["started"] if parts.exists() else 0.0
+            if record is not None:
+                found.append((started, record))
+        return [record for _, record in sorted(found, key=lambda item: item[0])]
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -172,7 +180,7 @@ def _run_stage(
 ) -> StageRecord:
     directory = run.stage_dir(stage.name)
     resumed = _prepare(run, stage)
-    parts = _Parts(directory / "parts.json", stage.fingerprint, clock)
+    parts = Parts(directory / "parts.json", stage.fingerprint, clock)
     metrics = MetricsLog(directory)
     context = StageContext(directory, progress, metrics, stop, resumed)
     try:
@@ -209,66 +217,3 @@ def _prepare(run: Run, stage: Stage) -> bool:
         directory.rename(replaced)
     directory.mkdir(parents=True, exist_ok=True)
     return False
-
-
-class _Parts:
-    """The cost of a stage, part by part: a part is one uninterrupted stretch of work."""
-
-    def __init__(self, path: Path, fingerprint: str, clock: Callable[[], float]) -> None:
-        self._path = path
-        self._fingerprint = fingerprint
-        self._clock = clock
-        self._parts: list[dict[str, Any]] = read_json(path)["parts"] if path.exists() else []
-
-    @property
-    def seconds(self) -> float:
-        """Working time over all parts."""
-        return float(sum(part["seconds"] for part in self._parts))
-
-    @property
-    def peak_memory_bytes(self) -> int:
-        """Largest of all parts."""
-        return max(part["peak_memory_bytes"] for part in self._parts)
-
-    @property
-    def peak_gpu_memory_bytes(self) -> int | None:
-        """Largest of all parts; None where no GPU was used."""
-        known = [part["peak_gpu_memory_bytes"] for part in self._parts]
-        return max((peak for peak in known if peak is not None), default=None)
-
-    @contextmanager
-    def part(self) -> Iterator[None]:
-        """Account for the block, however it ends; also if the process is killed inside."""
-        started = self._clock()
-        saved_at = started
-        current: dict[str, Any] = {"started": time.time(), "end": "killed"}
-        self._parts.append(current)
-
-        def save() -> None:
-            nonlocal saved_at
-            saved_at = self._clock()
-            current["seconds"] = saved_at - started
-            current["peak_memory_bytes"] = memory.bytes
-            current["peak_gpu_memory_bytes"] = peak_gpu_bytes()
-            write_json(self._path, {"fingerprint": self._fingerprint, "parts": self._parts})
-
-        def beat() -> None:
-            if self._clock() - saved_at >= HEARTBEAT_S:
-                with suppress(OSError):  # the final save will tell
-                    save()
-
-        memory = PeakMemory(on_sample=beat)
-        reset_gpu_peak()
-        try:
-            with memory:
-                save()
-                yield
-            current["end"] = "done"
-        except Interrupted:
-            current["end"] = "interrupted"
-            raise
-        except BaseException:
-            current["end"] = "failed"
-            raise
-        finally:
-            save()
