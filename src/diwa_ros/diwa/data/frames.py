@@ -243,7 +243,8 @@ def compose_observation(
     """
     streams = contract.observations
     by_kind = {stream.kind: key for key, stream in streams.items()}
-    pose = raw[by_kind["pose"]] if "pose" in by_kind else np.zeros(7)
+    # The contract has made sure that a missing stream is no part of proprioception.
+    pose = raw[by_kind["pose"]] if "pose" in by_kind else np.eye(7)[6]
     joints = raw[by_kind["joints"]] if "joints" in by_kind else np.zeros(9)
     observation = {"proprio": compose_proprio(contract, pose, joints, float(previous_action[6]))}
     for key, stream in streams.items():
