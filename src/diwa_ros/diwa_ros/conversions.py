@@ -16,17 +16,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from builtin_interfaces.msg import Time
-from diwa.data.contract import ActionSpec
-from diwa.errors import ConfigError
+from diwa_msgs.msg import ActionChunk, ExecutedAction, SceneState, TopicStatistics
 from geometry_msgs.msg import PoseStamped
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import Header
 
-from diwa_msgs.msg import ActionChunk, ExecutedAction, SceneState
+from diwa.data.contract import ActionSpec
+from diwa.errors import ConfigError
 
 if TYPE_CHECKING:
-    from diwa.control.filter import SafeAction
+    from diwa_ros.recording import TopicCount
+    from diwa_ros.table import Executed
 
 SECOND_NS = 1_000_000_000
 
@@ -101,25 +102,19 @@ def fill_image(message: Image, stamp_ns: int, image: np.ndarray) -> None:
     message.data = array("B", np.ascontiguousarray(image).tobytes())
 
 
-def fill_executed(
-    message: ExecutedAction,
-    stamp_ns: int,
-    epoch: int,
-    requested: np.ndarray,
-    safe: SafeAction,
-    held: bool,
-) -> None:
+def fill_executed(message: ExecutedAction, executed: Executed, epoch: int) -> None:
     """Set everything of an executed action; a request that is no action is reported as zeros."""
-    set_stamp(message.header.stamp, stamp_ns)
+    safe = executed.safe
+    set_stamp(message.header.stamp, executed.stamp_ns)
     message.epoch = epoch
-    request = np.asarray(requested, dtype=np.float32)
+    request = np.asarray(executed.requested, dtype=np.float32)
     message.requested = request if request.shape == (7,) else np.zeros(7, dtype=np.float32)
     message.action = np.asarray(safe.action, dtype=np.float32)
     message.clipped = bool(safe.clipped)
     message.workspace_limited = bool(safe.workspace_limited)
     message.leashed = bool(safe.leashed)
     message.rejected = bool(safe.rejected)
-    message.held = held
+    message.held = executed.held
 
 
 def make_joints(names: Sequence[str]) -> JointState:
@@ -135,6 +130,11 @@ def make_pose(frame_id: str) -> PoseStamped:
 def make_image(frame_id: str, encoding: str) -> Image:
     """An empty image for `fill_image`."""
     return Image(header=Header(frame_id=frame_id), encoding=encoding)
+
+
+def make_scene() -> SceneState:
+    """An empty scene state for `fill_scene`."""
+    return SceneState()
 
 
 def make_chunk(
@@ -171,6 +171,19 @@ def decode_chunk(message: ActionChunk, spec: ActionSpec) -> np.ndarray:
             hint="the publisher and this node use different contracts",
         )
     return data.reshape(message.steps, message.action_size)
+
+
+def topic_statistics(count: TopicCount, expected_hz: float, duration_s: float) -> TopicStatistics:
+    """How a topic arrived at the recorder in an episode of `duration_s`."""
+    return TopicStatistics(
+        topic=count.topic,
+        received=count.received,
+        rate=count.received / duration_s if duration_s > 0 else 0.0,
+        expected_rate=expected_hz,
+        gaps=count.gaps,
+        worst_gap=count.worst_gap_ns / SECOND_NS,
+        bytes=count.size,
+    )
 
 
 def float_list(values: Any) -> np.ndarray | None:

@@ -12,9 +12,9 @@ import traceback
 from collections.abc import Callable
 
 import rclpy.lifecycle
-from diwa.errors import ConfigError
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 
+from diwa.errors import ConfigError
 from diwa_ros.parameters import declare
 
 Hook = Callable[[], None]

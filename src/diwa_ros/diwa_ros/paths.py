@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from ament_index_python.packages import PackageNotFoundError, get_package_share_directory
+
 from diwa.errors import ConfigError
 
 SOURCE_ROOT = Path(__file__).resolve().parents[3]
@@ -16,11 +17,10 @@ SOURCE_ROOT = Path(__file__).resolve().parents[3]
 
 def config_directory() -> Path:
     """Folder `config` of the checkout this runs from, or of the installed package."""
-    candidates = [SOURCE_ROOT / "config"]
-    # pip installs the files but sets no AMENT_PREFIX_PATH: then they are beside this Python.
-    with contextlib.suppress(PackageNotFoundError):
+    candidates = [SOURCE_ROOT / "config", Path(sys.prefix) / "share" / "diwa_ros" / "config"]
+    # There is an index only where ROS is installed or set up; pip alone sets no variables.
+    with contextlib.suppress(PackageNotFoundError, OSError):
         candidates.append(Path(get_package_share_directory("diwa_ros")) / "config")
-    candidates.append(Path(sys.prefix) / "share" / "diwa_ros" / "config")
     for candidate in candidates:
         if (candidate / "contracts").is_dir():
             return candidate

@@ -17,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 
 import yaml
+
 from diwa.errors import ConfigError
 from diwa.files import write_text
 

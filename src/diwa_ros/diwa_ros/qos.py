@@ -9,13 +9,15 @@ subscribed to.
 
 from __future__ import annotations
 
-from diwa.data.contract import Stream
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+
+from diwa.data.contract import Stream
 
 OBSERVATION_DEPTH = 50  # more than a second at 30 Hz, or a burst in step with the actions
 
 
-def _reliable(depth: int, durability: DurabilityPolicy = DurabilityPolicy.VOLATILE) -> QoSProfile:
+def reliable(depth: int, durability: DurabilityPolicy = DurabilityPolicy.VOLATILE) -> QoSProfile:
+    """Reliable, keeping the last `depth` messages."""
     return QoSProfile(
         reliability=ReliabilityPolicy.RELIABLE,
         durability=durability,
@@ -24,11 +26,11 @@ def _reliable(depth: int, durability: DurabilityPolicy = DurabilityPolicy.VOLATI
     )
 
 
-OBSERVATION = _reliable(OBSERVATION_DEPTH)
-COMMAND = _reliable(10)
-STATUS = _reliable(10)
-DIAGNOSTICS = _reliable(10)
-EVENT = _reliable(10, DurabilityPolicy.TRANSIENT_LOCAL)  # late subscribers see the last ones
+OBSERVATION = reliable(OBSERVATION_DEPTH)
+COMMAND = reliable(10)
+STATUS = reliable(10)
+DIAGNOSTICS = reliable(10)
+EVENT = reliable(10, DurabilityPolicy.TRANSIENT_LOCAL)  # late subscribers see the last ones
 
 
 def subscription_qos(stream: Stream, depth: int = OBSERVATION_DEPTH) -> QoSProfile:

@@ -17,11 +17,11 @@ from types import FrameType
 from typing import TypeVar
 
 import rclpy
-from diwa.errors import ConfigError
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.logging import get_logger
 from rclpy.node import Node
 
+from diwa.errors import ConfigError
 from diwa_ros.lifecycle import LifecycleNode
 
 NodeType = TypeVar("NodeType", bound=Node)
@@ -63,6 +63,8 @@ def run_node(
         if node is not None:
             node.destroy_node()
         rclpy.try_shutdown()
+        for number in SIGNALS:  # the interpreter puts other handlers back to deadly ones at its end
+            signal.signal(number, signal.SIG_IGN)
     return 0
 
 

@@ -1,0 +1,273 @@
+# Copyright 2026 The DiWA for ROS 2 authors
+# SPDX-License-Identifier: Apache-2.0
+"""Node: records episodes as bags, from serialised messages, by the contract's topics."""
+
+from __future__ import annotations
+
+from collections import deque
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+from diwa_msgs.msg import EpisodeEvent, RecorderStatus
+from diwa_msgs.srv import EndEpisode, StartEpisode
+from rclpy.qos import QoSProfile
+from rclpy.subscription import Subscription
+from rclpy.task import Future
+
+from diwa.data.contract import Contract, load_contract
+from diwa.data.episode import Outcome
+from diwa.errors import ConfigError
+from diwa_ros import qos
+from diwa_ros.conversions import (
+    message_type,
+    serialized_stamp_ns,
+    time_ns,
+    topic_statistics,
+)
+from diwa_ros.diagnostics import ERROR, OK, WARN, Diagnostics, Report
+from diwa_ros.lifecycle import LifecycleNode
+from diwa_ros.parameters import declare
+from diwa_ros.paths import find_contract
+from diwa_ros.recording import Recording, next_episode_id
+from diwa_ros.running import run_node
+
+OUTCOMES: dict[int, Outcome] = {
+    EndEpisode.Request.UNKNOWN: "unknown",
+    EndEpisode.Request.SUCCESS: "success",
+    EndEpisode.Request.FAILURE: "failure",
+}
+STATUS_PERIOD_S = 0.5
+END_WAIT_S = 1.0  # for messages that are still on their way when an episode ends
+REMEMBERED = 4  # messages per topic, for an episode that starts at an earlier stamp
+DEPTH = 500  # messages per topic that may wait while the disk is busy
+
+
+class _Arrival(NamedTuple):
+    stamp_ns: int
+    receive_ns: int
+    data: bytes
+
+
+class PlayRecorder(LifecycleNode):
+    """One bag per episode; started and ended by services."""
+
+    def __init__(self) -> None:
+        super().__init__("play_recorder")
+        self._folder = Path(
+            declare(self, "folder", "bags", "folder for the bags, one folder per episode")
+        ).expanduser()
+        self._prefix = declare(self, "prefix", "episode", "first part of every episode's name")
+        self._contract_name = declare(
+            self, "contract", "panda_calvin", "contract: a YAML file, or the name of one we ship"
+        )
+        self._contract: Contract | None = None
+        self._inputs: list[Subscription] = []
+        self._arrivals: dict[str, deque[_Arrival]] = {}
+        self._recording: Recording | None = None  # the open episode
+        self._last: Recording | None = None  # the open or the latest one
+        self._active = False
+        self._recorded = 0
+        self._last_error = ""
+        self._complete: Future = Future()  # done unless an end waits for messages
+        self._complete.set_result(True)
+        self._events = self.create_publisher(EpisodeEvent, "~/events", qos.EVENT)
+        self._status = self.create_publisher(RecorderStatus, "~/status", qos.STATUS)
+        self.create_service(StartEpisode, "~/start_episode", self._on_start)
+        self.create_service(EndEpisode, "~/end_episode", self._on_end)
+        self.create_timer(STATUS_PERIOD_S, self._publish_status)
+        self._end_timer = self.create_timer(END_WAIT_S, self._on_end_timeout)
+        self._end_timer.cancel()
+        self._diagnostics = Diagnostics(self, self._report)
+
+    def load(self) -> None:
+        """Read the contract and subscribe to its topics."""
+        self._contract = contract = load_contract(find_contract(self._contract_name))
+        for stream in contract.observations.values():
+            self._subscribe(stream.topic, stream.type, qos.subscription_qos(stream, DEPTH))
+        self._subscribe(contract.action.topic, contract.action.type, qos.reliable(DEPTH))
+
+    def start(self) -> None:
+        """Accept episodes."""
+        self._active = True
+
+    def stop(self) -> None:
+        """Accept no more episodes; keep the open one."""
+        self._active = False
+        if self._recording is not None:
+            self._keep(self._recording, "", "unknown", "the recorder was stopped")
+
+    def release(self) -> None:
+        """Unsubscribe."""
+        for subscription in self._inputs:
+            self.destroy_subscription(subscription)
+        self._inputs.clear()
+        self._arrivals.clear()
+
+    def _subscribe(self, topic: str, type_name: str, profile: QoSProfile) -> None:
+        self._arrivals[topic] = deque(maxlen=REMEMBERED)
+        callback = partial(self._on_message, topic)
+        kind = message_type(type_name)
+        self._inputs.append(self.create_subscription(kind, topic, callback, profile, raw=True))
+
+    def _on_message(self, topic: str, data: bytes) -> None:
+        receive_ns = self.get_clock().now().nanoseconds
+        arrival = _Arrival(serialized_stamp_ns(data), receive_ns, data)
+        self._arrivals[topic].append(arrival)
+        recording = self._recording
+        if recording is None:
+            return
+        self._write(recording, topic, arrival)
+        if not self._complete.done() and recording.complete:
+            self._complete.set_result(True)
+
+    def _write(self, recording: Recording, topic: str, arrival: _Arrival) -> None:
+        try:
+            recording.write(topic, arrival.stamp_ns, arrival.receive_ns, arrival.data)
+        except OSError as error:
+            self._fail(f"cannot write {recording.episode_id}: {error}")
+            self._discard(recording, self._last_error)
+
+    def _on_start(
+        self, request: StartEpisode.Request, response: StartEpisode.Response
+    ) -> StartEpisode.Response:
+        if not self._active or self._contract is None:
+            response.message = "the recorder is not active"
+        elif self._recording is not None:
+            response.message = f"{self._recording.episode_id} is open: end it first"
+        else:
+            try:
+                response.episode_id = self._open(self._contract, request)
+                response.success = True
+            except (OSError, ConfigError) as error:
+                response.message = self._fail(f"cannot start an episode: {error}")
+        return response
+
+    def _open(self, contract: Contract, request: StartEpisode.Request) -> str:
+        start_ns = time_ns(request.start)
+        recording = self._recording = self._last = Recording(
+            self._folder,
+            next_episode_id(self._folder, self._prefix),
+            contract,
+            task=request.task,
+            note=request.note,
+            started_ns=self.get_clock().now().nanoseconds,
+            start_stamp_ns=start_ns,
+        )
+        if start_ns:
+            for topic, arrivals in self._arrivals.items():
+                for arrival in arrivals:
+                    self._write(recording, topic, arrival)
+        self._announce(EpisodeEvent.STARTED, recording)
+        return recording.episode_id
+
+    async def _on_end(
+        self, request: EndEpisode.Request, response: EndEpisode.Response
+    ) -> EndEpisode.Response:
+        recording = self._recording
+        if recording is None or not self._complete.done():
+            response.message = "no episode is open" if recording is None else "already ending"
+            return response
+        response.episode_id = recording.episode_id
+        recording.end_stamp_ns = time_ns(request.end)
+        if not recording.complete:
+            self._complete = Future()
+            self._end_timer.reset()
+            await self._complete
+            self._end_timer.cancel()
+        if self._recording is not recording:  # stopped or failed meanwhile
+            response.message = self._last_error or "the recorder was stopped"
+        elif request.discard:
+            self._discard(recording, request.reason)
+            response.success = True
+        else:
+            outcome = OUTCOMES.get(request.outcome, "unknown")
+            response.path = self._keep(recording, request.task, outcome, request.reason)
+            response.success = bool(response.path)
+            response.message = "" if response.success else self._last_error
+        return response
+
+    def _on_end_timeout(self) -> None:
+        self._end_timer.cancel()
+        if not self._complete.done():
+            self.get_logger().warning("the episode's last messages did not arrive: ended without")
+            self._complete.set_result(False)
+
+    def _keep(self, recording: Recording, task: str, outcome: Outcome, reason: str) -> str:
+        """Finish the open episode; returns its path, or nothing when that fails."""
+        self._recording = None
+        try:
+            path = recording.finish(task, outcome, reason)
+        except OSError as error:
+            self._fail(f"cannot finish {recording.episode_id}: {error}")
+            self._discard(recording, self._last_error)
+            return ""
+        self._recorded += 1
+        self._announce(EpisodeEvent.ENDED, recording, outcome, reason)
+        return str(path.absolute())
+
+    def _discard(self, recording: Recording, reason: str) -> None:
+        self._recording = None
+        try:
+            recording.discard()
+        except OSError as error:
+            self._fail(f"cannot delete {recording.episode_id}: {error}")
+        if not self._complete.done():
+            self._complete.set_result(False)
+        self._announce(EpisodeEvent.DISCARDED, recording, reason=reason)
+
+    def _fail(self, message: str) -> str:
+        self._last_error = message
+        self.get_logger().error(message)
+        return message
+
+    def _announce(
+        self, kind: int, recording: Recording, outcome: Outcome = "unknown", reason: str = ""
+    ) -> None:
+        words = {EpisodeEvent.STARTED: "started", EpisodeEvent.ENDED: "ended"}
+        word = words.get(kind, "discarded")
+        self.get_logger().info(f"{recording.episode_id} {word}, {recording.messages} messages")
+        if not self.context.ok():
+            return
+        event = EpisodeEvent(kind=kind, episode_id=recording.episode_id, reason=reason)
+        event.task = recording.task
+        event.outcome = next(number for number, name in OUTCOMES.items() if name == outcome)
+        event.header.stamp = self.get_clock().now().to_msg()
+        self._events.publish(event)
+
+    def _publish_status(self) -> None:
+        now = self.get_clock().now()
+        status = RecorderStatus(recording=self._recording is not None)
+        status.header.stamp = now.to_msg()
+        status.episodes_recorded = self._recorded
+        status.last_error = self._last_error
+        if self._last is not None and self._contract is not None:
+            status.episode_id = self._last.episode_id
+            status.messages = self._last.messages
+            status.duration = self._last.duration_s(now.nanoseconds)
+            status.topics = [
+                topic_statistics(count, self._contract.rate_hz, status.duration)
+                for count in self._last.counts.values()
+            ]
+        self._status.publish(status)
+
+    def _report(self) -> Report:
+        if self._last_error:
+            return Report(ERROR, self._last_error, {})
+        if self._recording is None:
+            return Report(OK, "no episode is open", {"episodes": self._recorded})
+        counts = self._recording.counts.values()
+        silent = [count.topic for count in counts if not count.received]
+        values = {count.topic: f"{count.received} received, {count.gaps} gaps" for count in counts}
+        if silent:
+            return Report(WARN, f"nothing arrives on {', '.join(silent)}", values)
+        return Report(OK, f"recording {self._recording.episode_id}", values)
+
+
+def main() -> int:
+    """Run the node."""
+    return run_node(PlayRecorder)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
