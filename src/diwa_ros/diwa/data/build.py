@@ -75,10 +75,10 @@ def build_dataset(
             raise ConfigError(f"{bag}: has the same episode id as {names[record.id]}")
         names[record.id] = bag
     if progress is not None:
-        progress.start("dataset", len(bags))
+        progress.start("dataset", len(records))
     writer = DatasetWriter(out, contract)
     converted: list[_Converted] = []
-    for result in _convert_all(list(bags), out, contract, workers):
+    for result in _convert_all(list(records), out, contract, workers):
         converted.append(result)
         if progress is not None:
             progress.advance(1, frames=sum(part.frames for part in converted))

@@ -21,14 +21,15 @@ from diwa.data.manifest import (
     Manifest,
     array_specs,
     read_manifest,
-    read_records,
+    read_record,
     record_path,
     shard_path,
     write_manifest,
+    write_record,
 )
 from diwa.data.statistics import Statistics, moments_of, statistics_of
 from diwa.errors import ConfigError
-from diwa.files import atomic_path, write_json
+from diwa.files import atomic_path
 
 # Every memory map holds a file descriptor, and a process may have few of them (often 1024):
 # small arrays are read instead, and only so many large ones stay mapped.
@@ -128,17 +129,15 @@ class Dataset:
 
         Arrays are never touched, so every edit can be taken back.
         """
-        if episode_id not in {info.id for info in self.manifest.episodes}:
+        rows = {info.id: info for info in self.manifest.episodes}
+        if episode_id not in rows:
             raise ConfigError(f"{self.path}: no episode {episode_id!r}", hint="see `diwa info`")
         changes = {"task": task, "outcome": outcome, "deleted": deleted}
         update = {name: value for name, value in changes.items() if value is not None}
-        rows = [
-            EpisodeInfo.model_validate({**info.model_dump(), **update})
-            if info.id == episode_id
-            else info
-            for info in self.manifest.episodes
-        ]
-        return Dataset(self.path, write_manifest(self.path, self.contract, rows))
+        row = EpisodeInfo.model_validate({**rows[episode_id].model_dump(), **update})
+        write_record(self.path, read_record(self.path, episode_id).model_copy(update={"info": row}))
+        rows[episode_id] = row
+        return Dataset(self.path, write_manifest(self.path, self.contract, list(rows.values())))
 
 
 class DatasetWriter:
@@ -207,26 +206,18 @@ class DatasetWriter:
             target = shard_path(self.path, key, episode_id)
             with atomic_path(target) as temporary, temporary.open("wb") as stream:
                 np.save(stream, array, allow_pickle=False)
-        record = EpisodeFile(info=info, moments=moments)
-        write_json(record_path(self.path, episode_id), record.model_dump(mode="json"))
+        write_record(self.path, EpisodeFile(info=info, moments=moments))
         return info
 
     def finish(self, only: Collection[str] | None = None) -> Dataset:
-        """Write the manifest over all episodes in the folder; edits made earlier are kept.
+        """Write the manifest over the episodes in the folder.
 
         Args:
             only: ids of the episodes to take in; None for all that the folder holds.
         """
-        edited: dict[str, EpisodeInfo] = {}
-        if (self.path / MANIFEST).is_file():
-            edited = {info.id: info for info in read_manifest(self.path).episodes}
-        rows = []
-        for name, record in read_records(self.path).items():
-            if only is not None and name not in only:
-                continue
-            earlier = edited.get(name)
-            same = earlier is not None and earlier.content == record.info.content
-            rows.append(earlier if earlier is not None and same else record.info)
+        names = sorted(path.stem for path in (self.path / "episodes").glob("*.json"))
+        chosen = [name for name in names if only is None or name in only]
+        rows = [read_record(self.path, name).info for name in chosen]
         return Dataset(self.path, write_manifest(self.path, self.contract, rows))
 
     def _checked(self, name: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

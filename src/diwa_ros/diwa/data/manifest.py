@@ -41,7 +41,7 @@ class EpisodeInfo(Config):
 
 
 class EpisodeFile(Config):
-    """An episode's record on disk: its row as it was added, and its moments per key."""
+    """An episode's record on disk: its row and its moments per key."""
 
     info: EpisodeInfo
     moments: dict[str, Moments]
@@ -96,16 +96,20 @@ def read_manifest(folder: Path) -> Manifest:
     return parse_config(Manifest, read_json(path), str(path))
 
 
-def read_records(folder: Path) -> dict[str, EpisodeFile]:
-    """All episode records in a dataset folder, sorted by id."""
-    paths = sorted((folder / "episodes").glob("*.json"))
-    return {path.stem: parse_config(EpisodeFile, read_json(path), str(path)) for path in paths}
+def read_record(folder: Path, episode_id: str) -> EpisodeFile:
+    """The record of one episode."""
+    path = record_path(folder, episode_id)
+    return parse_config(EpisodeFile, read_json(path), str(path))
+
+
+def write_record(folder: Path, record: EpisodeFile) -> None:
+    """Write an episode's record in one step."""
+    write_json(record_path(folder, record.info.id), record.model_dump(mode="json"))
 
 
 def write_manifest(folder: Path, contract: Contract, episodes: Sequence[EpisodeInfo]) -> Manifest:
     """Write the manifest for a table of episodes whose records are in `folder`."""
-    records = read_records(folder)
-    kept = [records[info.id].moments for info in episodes if not info.deleted]
+    kept = [read_record(folder, info.id).moments for info in episodes if not info.deleted]
     if not kept:
         raise ConfigError(f"{folder}: no episodes", hint="record some, or take back a deletion")
     rows = [info.model_dump(mode="json", exclude={"source", "length"}) for info in episodes]

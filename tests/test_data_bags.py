@@ -1,0 +1,222 @@
+# Copyright 2026 The DiWA for ROS 2 authors
+# SPDX-License-Identifier: Apache-2.0
+import sys
+from types import ModuleType, SimpleNamespace
+
+import numpy as np
+import pytest
+
+from diwa.data.bags import BagReader, BagWriter, contract_topics
+from diwa.data.decode import stamp_ns
+from diwa.data.episode import EpisodeRecord, find_bags, read_episode
+from diwa.data.message_types import typestore_for
+from diwa.errors import ConfigError
+from robot_messages import LockstepRobot, rosbags_factory
+
+
+@pytest.fixture(scope="session")
+def types(lowdim_contract):
+    return typestore_for(set(contract_topics(lowdim_contract).values()))
+
+
+def record(contract, **fields):
+    return EpisodeRecord(**{"id": "ep", "kind": "play", "contract": contract, **fields})
+
+
+def write_bag(path, contract, types, steps=5, trailing=b"", **options):
+    """A finished bag of a lockstep robot, and its messages as they were written."""
+    streams = {key: stream.topic for key, stream in contract.observations.items()}
+    names = {**streams, "action": contract.action.topic}
+    kinds = contract_topics(contract)
+    robot = LockstepRobot(contract, rosbags_factory(contract))
+    writer = BagWriter(path, contract, backend="rosbags", **options)
+    written = []
+    for index, (key, message) in enumerate(robot.run(steps)):
+        data = bytes(types.serialize_cdr(message, kinds[names[key]])) + trailing
+        writer.write(names[key], 1000 + index, data)
+        written.append((names[key], message))
+    writer.close(record(contract))
+    return written
+
+
+def test_bag_returns_what_was_written_in_order(tmp_path, lowdim_contract, types):
+    written = write_bag(tmp_path / "bag", lowdim_contract, types)
+    with BagReader(tmp_path / "bag") as reader:
+        read = list(reader.messages())
+        assert {name: count for name, (_, count) in reader.topics.items()} == {
+            "/ee_pose": 5,
+            "/joint_states": 5,
+            "/scene_state": 5,
+            "/executed_action": 4,
+        }
+        assert reader.duration_s == pytest.approx((len(written) - 1) / 1e9, abs=2e-9)
+    assert [(name, log) for name, log, _ in read] == [
+        (f"/{topic}", 1000 + index) for index, (topic, _) in enumerate(written)
+    ]
+    for (topic, sent), (_, _, message) in zip(written, read, strict=True):
+        assert stamp_ns(message) == stamp_ns(sent)
+        if topic == "scene_state":
+            np.testing.assert_array_equal(message.state, sent.state)
+
+
+def test_bag_is_a_rosbag2_folder(tmp_path, lowdim_contract, types):
+    write_bag(tmp_path / "bag", lowdim_contract, types)
+    assert {path.suffix for path in (tmp_path / "bag").iterdir()} == {".mcap", ".yaml", ".json"}
+    text = (tmp_path / "bag/metadata.yaml").read_text()
+    assert "storage_identifier: mcap" in text
+    assert "diwa_msgs/msg/ExecutedAction" in text
+
+
+def test_bag_can_be_read_where_no_definition_is_installed(
+    tmp_path, lowdim_contract, types, monkeypatch
+):
+    write_bag(tmp_path / "bag", lowdim_contract, types)
+    monkeypatch.setattr("diwa.data.message_types._share_folders", list)
+    with BagReader(tmp_path / "bag") as reader:
+        assert len(list(reader.messages("/scene_state"))) == 5
+
+
+def test_namespace_is_kept_and_looked_through(tmp_path, lowdim_contract, types):
+    write_bag(tmp_path / "bag", lowdim_contract, types, namespace="arm1")
+    with BagReader(tmp_path / "bag") as reader:
+        assert reader.find("ee_pose") == "/arm1/ee_pose"
+        assert len(list(reader.messages(reader.find("ee_pose")))) == 5
+        with pytest.raises(ConfigError, match="no topics pose"):
+            reader.find("pose")
+
+
+def test_two_robots_in_one_bag_are_an_error(tmp_path, lowdim_contract, types):
+    extra = {"other/ee_pose": "geometry_msgs/msg/PoseStamped"}
+    write_bag(tmp_path / "bag", lowdim_contract, types, extra_topics=extra)
+    with BagReader(tmp_path / "bag") as reader, pytest.raises(ConfigError, match="several topics"):
+        reader.find("ee_pose")
+
+
+@pytest.mark.parametrize("extra", [0, 3, 4, 7, 8, 11, 12])
+def test_trailing_bytes_of_rclpy_serialisation_are_ignored(tmp_path, lowdim_contract, types, extra):
+    written = write_bag(tmp_path / "bag", lowdim_contract, types, trailing=b"\xa5" * extra)
+    with BagReader(tmp_path / "bag") as reader:
+        for (topic, sent), (_, _, message) in zip(written, reader.messages(), strict=True):
+            assert stamp_ns(message) == stamp_ns(sent)
+            if topic == "joint_states":
+                np.testing.assert_array_equal(message.position, sent.position)
+
+
+def test_damaged_messages_name_the_bag(tmp_path, lowdim_contract, types):
+    write_bag(tmp_path / "bag", lowdim_contract, types, trailing=bytes(40))
+    with BagReader(tmp_path / "bag") as reader, pytest.raises(ConfigError, match="/bag: cannot"):
+        list(reader.messages())
+
+
+def test_log_time_never_goes_back(tmp_path, lowdim_contract, types):
+    writer = BagWriter(tmp_path / "bag", lowdim_contract, backend="rosbags")
+    robot = LockstepRobot(lowdim_contract, rosbags_factory(lowdim_contract))
+    times = [50, 70, 60, 80]
+    for step, log_ns in enumerate(times):
+        message = robot.observation("scene_state", step)
+        data = types.serialize_cdr(message, "diwa_msgs/msg/SceneState")
+        writer.write("scene_state", log_ns, bytes(data))
+    writer.close()
+    with BagReader(tmp_path / "bag") as reader:
+        stamps = [(log, m.header.stamp.nanosec) for _, log, m in reader.messages()]
+    assert stamps == [(50, 0), (70, 33333333), (70, 66666667), (80, 100000000)]
+
+
+def test_only_finished_recordings_are_episodes(tmp_path, lowdim_contract, types):
+    write_bag(tmp_path / "b/good", lowdim_contract, types)
+    broken = BagWriter(tmp_path / "b/broken", lowdim_contract, backend="rosbags")
+    assert find_bags(tmp_path) == [tmp_path / "b/good"]
+    assert find_bags(tmp_path / "b/good") == [tmp_path / "b/good"]
+    with pytest.raises(ConfigError, match="broken: not a recorded episode"):
+        read_episode(tmp_path / "b/broken")
+    with pytest.raises(ConfigError, match="broken: cannot be read"):
+        BagReader(tmp_path / "b/broken")
+    broken.discard()
+    assert not (tmp_path / "b/broken").exists()
+
+
+def test_truncated_bag_is_named(tmp_path, lowdim_contract, types):
+    write_bag(tmp_path / "bag", lowdim_contract, types)
+    (path,) = (tmp_path / "bag").glob("*.mcap")
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(ConfigError, match="/bag: cannot be read"):
+        BagReader(tmp_path / "bag")
+
+
+def test_episode_record_survives_the_disk(tmp_path, lowdim_contract, types):
+    write_bag(tmp_path / "bag", lowdim_contract, types)
+    assert read_episode(tmp_path / "bag") == record(lowdim_contract)
+    times = {"started_ns": 10**9, "ended_ns": 4 * 10**9}
+    assert record(lowdim_contract, **times).duration_s == 3.0
+
+
+@pytest.mark.parametrize("name", ["", "../up", "a/b", ".hidden", "a b"])
+def test_episode_ids_are_file_names(lowdim_contract, name):
+    with pytest.raises(ValueError, match="id"):
+        record(lowdim_contract, id=name)
+
+
+def test_an_existing_folder_is_never_overwritten(tmp_path, lowdim_contract):
+    with pytest.raises(ConfigError, match="exists already"):
+        BagWriter(tmp_path, lowdim_contract)
+
+
+def test_unknown_message_type_is_named():
+    with pytest.raises(ConfigError, match="nobody_msgs/msg/Nothing"):
+        typestore_for(["nobody_msgs/msg/Nothing"])
+
+
+def test_definitions_inside_definitions_are_found(tmp_path, monkeypatch):
+    for package, name, text in [
+        ("outer_msgs", "Outer", "inner_msgs/Inner[] parts\nstd_msgs/Header header\n"),
+        ("inner_msgs", "Inner", "float64[3] values\nOther other\n"),
+        ("inner_msgs", "Other", "string text\n"),
+    ]:
+        path = tmp_path / "share" / package / "msg" / f"{name}.msg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    monkeypatch.setenv("AMENT_PREFIX_PATH", f"/nowhere:{tmp_path}")
+    store = typestore_for(["outer_msgs/msg/Outer"])
+    assert {"inner_msgs/msg/Inner", "inner_msgs/msg/Other"} <= set(store.fielddefs)
+
+
+@pytest.mark.parametrize("distribution", ["jazzy", "humble"])
+def test_rosbag2_py_is_used_where_it_is_installed(
+    tmp_path, lowdim_contract, monkeypatch, distribution
+):
+    calls = []
+
+    class TopicMetadata(SimpleNamespace):
+        def __init__(self, **fields):
+            if distribution == "humble" and "id" in fields:
+                raise TypeError("incompatible constructor arguments")
+            super().__init__(**fields)
+
+    class SequentialWriter:
+        def open(self, storage, converter):
+            calls.append((storage, converter))
+            (tmp_path / "bag").mkdir()
+            (tmp_path / "bag/metadata.yaml").touch()
+
+        def create_topic(self, metadata):
+            calls.append((metadata.name, metadata.type, metadata.serialization_format))
+
+        def write(self, topic, data, log_ns):
+            calls.append((topic, data, log_ns))
+
+    if distribution == "jazzy":
+        SequentialWriter.close = lambda self: calls.append("closed")
+    fake = ModuleType("rosbag2_py")
+    fake.__spec__ = SimpleNamespace()
+    fake.SequentialWriter, fake.TopicMetadata = SequentialWriter, TopicMetadata
+    fake.StorageOptions = lambda uri, storage_id: (uri, storage_id)
+    fake.ConverterOptions = lambda *formats: formats
+    monkeypatch.setitem(sys.modules, "rosbag2_py", fake)
+    writer = BagWriter(tmp_path / "bag", lowdim_contract, namespace="/arm1")
+    writer.write("ee_pose", 5, b"data")
+    writer.close(record(lowdim_contract))
+    assert calls[0] == ((str(tmp_path / "bag"), "mcap"), ("cdr", "cdr"))
+    assert ("/arm1/ee_pose", "geometry_msgs/msg/PoseStamped", "cdr") in calls
+    assert ("/arm1/ee_pose", b"data", 5) in calls
+    assert ("closed" in calls) == (distribution == "jazzy")
+    assert find_bags(tmp_path) == [tmp_path / "bag"]
