@@ -102,8 +102,8 @@ def test_plain_progress_prints_at_most_one_line_per_interval() -> None:
     assert stream.getvalue().splitlines() == [
         "stage 3/9: policy",
         "train: 0/10 (0%)",
-        "train: 4/10 (40%)  6 s left  loss 0.25",
-        "train: 8/10 (80%)  2 s left  loss 0.125",
+        "train: 4/10 (40%)  6.0 s left  loss 0.25",
+        "train: 8/10 (80%)  2.0 s left  loss 0.125",
         "train: 10/10 (100%)  loss 0.1",
         "saved",
     ]
@@ -157,7 +157,7 @@ def test_make_progress_names_the_choices() -> None:
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [
-        (0.4, "0 s"),
+        (0.44, "0.4 s"),
         (59.4, "59 s"),
         (185, "3 min 05 s"),
         (3599.6, "1 h 00 min"),

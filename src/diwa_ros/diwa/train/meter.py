@@ -58,7 +58,9 @@ def format_metrics(metrics: Mapping[str, float]) -> str:
 
 
 def format_seconds(seconds: float) -> str:
-    """`42 s`, `3 min 05 s` or `2 h 07 min`."""
+    """`0.4 s`, `42 s`, `3 min 05 s` or `2 h 07 min`."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"

@@ -7,6 +7,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -78,3 +79,33 @@ class Parts:
             raise
         finally:
             save()
+
+
+@dataclass(frozen=True, slots=True)
+class StageRow:
+    """One row of the table of costs."""
+
+    name: str
+    seconds: float
+    memory: int
+    gpu_memory: int | None
+    parts: int
+    state: str  # "done", or how its last part ended
+
+
+def stage_rows(stages: Path) -> list[StageRow]:
+    """Cost of all stages in the folder that were begun, in the order in which they were."""
+    found = []
+    for path in stages.glob("*/parts.json"):
+        parts = read_json(path)["parts"]
+        gpu = [part.get("peak_gpu_memory_bytes") for part in parts]
+        row = StageRow(
+            name=path.parent.name,
+            seconds=sum(part["seconds"] for part in parts),
+            memory=max(part["peak_memory_bytes"] for part in parts),
+            gpu_memory=max((peak for peak in gpu if peak is not None), default=None),
+            parts=len(parts),
+            state="done" if path.with_name("done.json").exists() else parts[-1]["end"],
+        )
+        found.append((parts[0]["started"], row))
+    return [row for _, row in sorted(found, key=lambda item: item[0])]

@@ -92,7 +92,7 @@ class StageSummary(Config):
 class Verdict(Config):
     """Whether to deploy, in one word and in one sentence."""
 
-    decision: Literal["deploy", "do not deploy", "no claim"]
+    decision: Literal["deploy", "do not deploy", "no claim", "not finished"]
     reason: str
 
 
@@ -160,13 +160,16 @@ def judge(
         )
     objections = list(gate_failures)
     for name, skill in skills.items():
-        objections += _objections(name, skill)
+        objections += _objections(name.replace("_", " "), skill)
     if not skills:
         objections.append("nothing was evaluated")
     if objections:
         reason = "; ".join(objections)
         return Verdict(decision="do not deploy", reason=reason[0].upper() + reason[1:] + ".")
-    gains = (f"{name} by {100 * skill.difference:.0f} points" for name, skill in skills.items())
+    gains = (
+        f"{name.replace('_', ' ')} by {100 * skill.difference:.0f} points"
+        for name, skill in skills.items()
+    )
     return Verdict(
         decision="deploy",
         reason=f"Better on the same starts, beyond what chance explains: {', '.join(gains)}.",
