@@ -15,7 +15,8 @@ from diwa.errors import ConfigError
 from diwa.world_model.config import InputConfig, WorldModelConfig
 from diwa.world_model.model import WorldModel
 from diwa.world_model.open_loop import open_loop
-from diwa.world_model.rssm import State, kl_divergence, sample_one_hot
+from diwa.world_model.rssm import RSSM, State, kl_divergence
+from diwa.world_model.sampling import sample_one_hot
 from learning_fixtures import NEUTRAL, random_observation, tiny_world_model, unit_statistics
 
 
@@ -88,8 +89,40 @@ def test_rssm_follows_its_equations_written_out_with_torch_modules() -> None:
     torch.testing.assert_close(deter[0], seen.state.deter[0, 1])
     embed = model.embed(observation)[0, 1]
     hidden = rssm.post_deter(deter[0]) + rssm.post_embed.weight @ embed
-    logits = rssm.post_head(hidden).reshape(4, 6)
+    logits = rssm.post_out(nn.functional.elu(rssm.post_norm(hidden))).reshape(4, 6)
     torch.testing.assert_close(logits.log_softmax(-1), seen.post[0, 1])
+
+
+@pytest.mark.parametrize("trainable_start", [False, True])
+def test_hand_written_gradients_equal_autograd(
+    monkeypatch: pytest.MonkeyPatch, trainable_start: bool
+) -> None:
+    observation, action, first = _windows()
+    first[1, 3] = True
+    results = []
+    for fused in (True, False):
+        monkeypatch.setattr(RSSM, "_can_fuse", lambda self, embed, fused=fused: fused)
+        model = tiny_world_model()
+        deter = torch.linspace(-1, 1, 72).reshape(3, 24).requires_grad_(trainable_start)
+        start = State(deter, torch.zeros(3, 4, 6))
+        resumed = torch.zeros_like(first)
+        resumed[1, 3] = True
+        seen = model.observe(observation, action, resumed, start, _generator())
+        mix = torch.randn(seen.post.shape, generator=_generator(11))
+        loss = (seen.post * mix).sum() + (seen.prior.exp() * mix).sum()
+        loss = loss + (seen.state.feat * torch.arange(48.0)).mean()
+        loss.backward()
+        gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+        if trainable_start:
+            assert deter.grad is not None
+            gradients["start"] = deter.grad
+        results.append((seen, gradients))
+    (fused_seen, fused_grads), (plain_seen, plain_grads) = results
+    torch.testing.assert_close(fused_seen.post, plain_seen.post)
+    torch.testing.assert_close(fused_seen.state.feat, plain_seen.state.feat)
+    assert fused_grads.keys() == plain_grads.keys()
+    for name, gradient in plain_grads.items():
+        torch.testing.assert_close(fused_grads[name], gradient, atol=1e-4, rtol=1e-4)
 
 
 def test_first_frame_assumes_the_neutral_action_and_a_zero_state() -> None:

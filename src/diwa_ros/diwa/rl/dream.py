@@ -18,7 +18,8 @@ from diwa.reward.classifier import SuccessClassifier
 from diwa.rl.config import DreamConfig
 from diwa.rl.environment import StepResult
 from diwa.world_model.model import WorldModel
-from diwa.world_model.rssm import State, sample_one_hot
+from diwa.world_model.rssm import State
+from diwa.world_model.sampling import sample_one_hot
 
 
 class StartBank(NamedTuple):

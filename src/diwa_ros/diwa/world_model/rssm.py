@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from diwa.world_model.config import WorldModelConfig
+from diwa.world_model.fused import FilterSizes, FilterWeights, FusedFilter
+from diwa.world_model.sampling import sample_one_hot
 
 
 class State(NamedTuple):
@@ -45,23 +47,6 @@ class Observed(NamedTuple):
     prior: Tensor  # (B, T, S, C) log-probabilities
 
 
-def sample_one_hot(log_prob: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    """Draw one-hot samples with straight-through gradients.
-
-    Args:
-        log_prob: (..., C) float32, normalised log-probabilities.
-        generator: source of randomness.
-
-    Returns:
-        (..., C) float32, one-hot in value; its gradient is that of the probabilities.
-    """
-    prob = log_prob.exp()
-    race = torch.empty_like(prob).exponential_(generator=generator)
-    index = (prob.detach() / race.clamp_min(1e-30)).argmax(dim=-1)
-    one_hot = functional.one_hot(index, prob.shape[-1]).to(prob.dtype)
-    return one_hot + prob - prob.detach()
-
-
 class RSSM(nn.Module):
     """Posterior filtering and prior dreaming over (deter, stoch) latents."""
 
@@ -86,9 +71,8 @@ class RSSM(nn.Module):
         )
         self.post_deter = nn.Linear(config.deter, hidden)
         self.post_embed = nn.Linear(embed_size, hidden, bias=False)
-        self.post_head = nn.Sequential(
-            nn.LayerNorm(hidden, eps=1e-3), nn.ELU(), nn.Linear(hidden, stoch_size)
-        )
+        self.post_norm = nn.LayerNorm(hidden, eps=1e-3)
+        self.post_out = nn.Linear(hidden, stoch_size)
         self.apply(_initialise)
 
     def initial(self, batch_size: int) -> State:
@@ -121,24 +105,78 @@ class RSSM(nn.Module):
         assert previous_action.shape[:2] == (batch, length), previous_action.shape
         first = is_first.unsqueeze(-1)
         action = torch.where(first, self.neutral_action, previous_action)
-        action_in = self.action_in(action).unbind(1)  # T x (B, hidden)
-        embed_in = self.post_embed(embed).unbind(1)
-        keep = (~first).to(embed.dtype).unbind(1)
+        inputs = self.action_in(action).transpose(0, 1)  # (T, B, hidden)
+        seen = self.post_embed(embed).transpose(0, 1)
+        keep = (~first).to(embed.dtype).transpose(0, 1)
         state = self.initial(batch) if state is None else state
+        loop = self._fused_loop if self._can_fuse(embed) else self._plain_loop
+        after, post = loop(inputs, seen, keep, state, generator)
+        prior = self._log_prob(self.prior_head(after.deter))
+        return Observed(after, post, prior)
+
+    def _can_fuse(self, embed: Tensor) -> bool:
+        plain = embed.device.type == "cpu" and embed.dtype == torch.float32
+        return plain and self.config.unimix == 0 and not torch.is_autocast_enabled("cpu")
+
+    def _plain_loop(
+        self,
+        inputs: Tensor,
+        seen: Tensor,
+        keep: Tensor,
+        state: State,
+        generator: torch.Generator | None,
+    ) -> tuple[State, Tensor]:
+        """Filter all steps with autograd: states (B, T, ...) and posteriors (B, T, S, C)."""
         deters, stochs, posts = [], [], []
         deter, stoch = state
-        for t in range(length):
-            deter = self._transition(deter * keep[t], stoch.flatten(1) * keep[t], action_in[t])
-            post = self._log_prob(self.post_head(self.post_deter(deter) + embed_in[t]))
+        for t in range(len(keep)):
+            deter = self._transition(deter * keep[t], stoch.flatten(1) * keep[t], inputs[t])
+            hidden = self.post_norm(self.post_deter(deter) + seen[t])
+            post = self._log_prob(self.post_out(functional.elu(hidden)))
             stoch = sample_one_hot(post, generator)
             deters.append(deter)
             stochs.append(stoch)
             posts.append(post)
-        all_deter = torch.stack(deters, dim=1)  # (B, T, D)
-        prior = self._log_prob(self.prior_head(all_deter))
-        return Observed(
-            State(all_deter, torch.stack(stochs, dim=1)), torch.stack(posts, dim=1), prior
+        states = State(torch.stack(deters, dim=1), torch.stack(stochs, dim=1))
+        return states, torch.stack(posts, dim=1)
+
+    def _fused_loop(
+        self,
+        inputs: Tensor,
+        seen: Tensor,
+        keep: Tensor,
+        state: State,
+        generator: torch.Generator | None,
+    ) -> tuple[State, Tensor]:
+        """The same with the hand-written backward pass."""
+        weights = FilterWeights(
+            self.stoch_in.weight,
+            self.in_norm.weight,
+            self.in_norm.bias,
+            self.cell.weight_ih,
+            self.cell.bias_ih,
+            self.cell.weight_hh,
+            self.cell.bias_hh,
+            self.post_deter.weight,
+            self.post_norm.weight,
+            self.post_norm.bias,
+            self.post_out.weight,
+            self.post_out.bias,
         )
+        sizes = FilterSizes(self.config.stoch, self.config.classes, self.in_norm.eps)
+        deter, stoch, post = FusedFilter.apply(
+            sizes,
+            generator,
+            inputs + self.stoch_in.bias,
+            seen + self.post_deter.bias,
+            keep,
+            state.deter,
+            state.stoch.flatten(1),
+            *weights,
+        )
+        split = (*deter.shape[:2], self.config.stoch, self.config.classes)
+        states = State(deter.transpose(0, 1), stoch.view(split).transpose(0, 1))
+        return states, post.transpose(0, 1)
 
     def imagine_step(
         self, state: State, action: Tensor, generator: torch.Generator | None = None
