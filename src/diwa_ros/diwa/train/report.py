@@ -76,7 +76,7 @@ def write_report(run_path: Path) -> Path:
         "number": format_tick,
     }
     path = run.path / FILE_NAME
-    write_text(path, environment.get_template("report.html.j2").render(_context(run)))
+    write_text(path, environment.get_template("report.html.jinja").render(_context(run)))
     return path
 
 

@@ -71,7 +71,7 @@ def format_tick(value: float) -> str:
         for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
             if abs(value) >= size:
                 return f"{value / size:.4g}{unit}"
-    return f"{value:.3g}"
+    return f"{value:.4g}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
 def line_chart(
