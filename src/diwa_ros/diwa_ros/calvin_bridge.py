@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import asdict
 from typing import Any
 
 from diwa_msgs.msg import ActionChunk, ExecutedAction
@@ -155,7 +156,7 @@ class CalvinBridge(Node):
             "steps": self._table.steps,
             "epoch": self._table.epoch,
             "chunks discarded": self._discarded,
-            **self._table.filter.counts,
+            **asdict(self._table.filter.counts),
         }
         if self._stale:
             return Report(WARN, "no actions arrive: holding the pose", values)

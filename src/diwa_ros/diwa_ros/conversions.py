@@ -9,14 +9,15 @@ step; what comes in is decoded by `diwa.data.decode`, the same code that reads b
 from __future__ import annotations
 
 import importlib
+import json
 import struct
 from array import array
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from builtin_interfaces.msg import Time
-from diwa_msgs.msg import ActionChunk, ExecutedAction, SceneState, TopicStatistics
+from diwa_msgs.msg import ActionChunk, ExecutedAction, SceneState, TopicStatistics, TrainingStatus
 from geometry_msgs.msg import PoseStamped
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image, JointState
@@ -156,6 +157,11 @@ def make_chunk(
     return message
 
 
+def make_hold(stamp_ns: int, epoch: int, sequence: int) -> ActionChunk:
+    """A chunk of no actions: what is left of the one before is not executed."""
+    return make_chunk(np.zeros((0, 7), dtype=np.float32), stamp_ns, epoch, sequence, 0.0)
+
+
 def decode_chunk(message: ActionChunk, spec: ActionSpec) -> np.ndarray:
     """Actions of a chunk, (Ta, A) float32, not checked for range or finiteness.
 
@@ -184,6 +190,17 @@ def topic_statistics(count: TopicCount, expected_hz: float, duration_s: float) -
         worst_gap=count.worst_gap_ns / SECOND_NS,
         bytes=count.size,
     )
+
+
+def fill_training_status(status: TrainingStatus, progress: Mapping[str, Any]) -> None:
+    """Set a status from the latest progress lines; see `diwa.train.progress.JsonProgress`."""
+    remaining = progress.get("remaining_s")
+    status.stage = str(progress.get("stage", ""))
+    status.stage_index = int(progress.get("stage_index", 0))
+    status.stages = int(progress.get("stages", 0))
+    status.progress = float(progress.get("progress", 0.0))
+    status.remaining = -1.0 if remaining is None else float(remaining)
+    status.metrics_json = json.dumps(progress.get("metrics", {}))
 
 
 def float_list(values: Any) -> np.ndarray | None:

@@ -69,7 +69,7 @@ class PlayRecorder(LifecycleNode):
         self._active = False
         self._recorded = 0
         self._last_error = ""
-        self._complete: Future = Future()  # done unless an end waits for messages
+        self._complete: Future[bool] = Future()  # done unless an end waits for messages
         self._complete.set_result(True)
         self._events = self.create_publisher(EpisodeEvent, "~/events", qos.EVENT)
         self._status = self.create_publisher(RecorderStatus, "~/status", qos.STATUS)

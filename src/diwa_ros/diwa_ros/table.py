@@ -47,7 +47,7 @@ class Table:
         self._env = env
         self._period_ns = contract.period_ns
         self.observation: dict[str, np.ndarray] = env.reset(seed=seed)[0]
-        self._gripper = self._gripper_command()
+        self._take_gripper()
 
     @property
     def pose(self) -> np.ndarray:
@@ -62,24 +62,20 @@ class Table:
     def reset(self, seed: int | None, options: dict[str, Any]) -> None:
         """Begin a new episode; see `PlayTableEnv.reset`. The old one stays when that fails."""
         self.observation = self._env.reset(seed=seed, options=options)[0]
-        self._gripper = self._gripper_command()
+        self._take_gripper()
         self.epoch += 1
         self.stamp_ns += self._period_ns
 
     def step(self, action: np.ndarray | None) -> Executed:
         """Advance by one control step with `action`, or holding the pose where there is none."""
-        held = action is None
-        requested = np.zeros(7, dtype=np.float32) if action is None else action
-        if held:
-            requested[6] = self._gripper
+        requested = self.filter.hold() if action is None else action
         safe = self.filter.filter(requested, self._env.target_pose, self._env.tcp_pose)
-        executed = Executed(self.stamp_ns, requested, safe, held)
+        executed = Executed(self.stamp_ns, requested, safe, held=action is None)
         self.observation = self._env.step(safe.action)[0]
-        self._gripper = float(safe.action[6])
         self.stamp_ns += self._period_ns
         self.steps += 1
         return executed
 
-    def _gripper_command(self) -> float:
-        """Gripper command that the scene started with: -1 close, 1 open."""
-        return float(self.observation["robot_obs"][14])
+    def _take_gripper(self) -> None:
+        """Holding starts with the gripper command that the scene started with."""
+        self.filter.gripper = float(self.observation["robot_obs"][14])
