@@ -109,6 +109,15 @@ def test_plain_progress_prints_at_most_one_line_per_interval() -> None:
     ]
 
 
+def test_plain_progress_does_not_repeat_itself_at_the_end() -> None:
+    stream = io.StringIO()
+    progress = PlainProgress(stream, interval=0.0)
+    progress.start("train", 1)
+    progress.advance()
+    progress.finish()
+    assert stream.getvalue().splitlines() == ["train: 0/1 (0%)", "train: 1/1 (100%)"]
+
+
 def test_rich_progress_prints_plain_lines_without_a_terminal() -> None:
     rich, plain_stream, clock = io.StringIO(), io.StringIO(), FakeClock()
     use(RichProgress(Console(file=rich), interval=4.0, clock=clock), clock)

@@ -128,6 +128,7 @@ class PlainProgress(_LineProgress):
         clock: Clock = time.monotonic,
     ) -> None:
         super().__init__(stream if stream is not None else sys.stderr, interval, clock)
+        self._last_done = -1
 
     def stage(self, name: str, index: int, count: int) -> None:
         """Announce a stage."""
@@ -138,6 +139,9 @@ class PlainProgress(_LineProgress):
         self._write(text)
 
     def _show(self, event: str, meter: Meter, now: float) -> None:
+        if event == "finish" and meter.done == self._last_done:
+            return  # said before
+        self._last_done = meter.done
         parts = [f"{meter.name}: {meter.done}/{meter.total} ({meter.fraction:.0%})"]
         left = meter.remaining(now)
         if left and event != "finish":
