@@ -43,24 +43,22 @@ class Wanderer:
         return self.rng.uniform(-1, 1, 7)
 
 
-class Finisher(Wanderer):
-    """Solves its episodes of even seeds at their third step, by another's hand."""
+@pytest.fixture
+def solvable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Episodes of even seeds are solved at their third step."""
+    reset, step = PlayTableEnv.reset, PlayTableEnv.step
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        super().__init__()
-        original, actor = PlayTableEnv.step, self
+    def new_reset(env: PlayTableEnv, *, seed: int, options: dict) -> tuple:
+        env.even = seed % 2 == 0  # type: ignore[attr-defined]
+        return reset(env, seed=seed, options=options)
 
-        def step(env: PlayTableEnv, action: np.ndarray) -> tuple:
-            observation, reward, done, truncated, info = original(env, action)
-            actor.steps += 1
-            solved = actor.steps == 3 and (actor.resets[-1] or 0) % 2 == 0
-            return observation, float(solved), solved or done, truncated, info
+    def new_step(env: PlayTableEnv, action: np.ndarray) -> tuple:
+        observation, *_, info = step(env, action)
+        solved = env.even and env.episode_steps == 3  # type: ignore[attr-defined]
+        return observation, float(solved), solved, False, info
 
-        monkeypatch.setattr(PlayTableEnv, "step", step)
-
-    def reset(self, seed: int | None = None) -> None:
-        super().reset(seed)
-        self.steps = 0
+    monkeypatch.setattr(PlayTableEnv, "reset", new_reset)
+    monkeypatch.setattr(PlayTableEnv, "step", new_step)
 
 
 def run(
@@ -76,8 +74,9 @@ def run(
     )
 
 
-def test_results_come_in_the_order_of_the_seeds(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert run(Finisher(monkeypatch), [3, 8, 4]) == [
+@pytest.mark.usefixtures("solvable")
+def test_results_come_in_the_order_of_the_seeds() -> None:
+    assert run(Wanderer(), [3, 8, 4]) == [
         EpisodeResult(3, False, 5),
         EpisodeResult(8, True, 3),
         EpisodeResult(4, True, 3),
@@ -185,34 +184,34 @@ def test_another_action_scale_of_the_contract_is_simulated() -> None:
     assert abs(height(slow)) < 0.3 * height(CONTRACT)
 
 
-def test_a_cut_evaluation_goes_on_where_it_stopped(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("solvable")
+def test_a_cut_evaluation_goes_on_where_it_stopped(tmp_path: Path) -> None:
     path, stop, seeds = tmp_path / "results.jsonl", StopFlag(), [10, 11, 12, 13]
-    whole = run(Finisher(monkeypatch), seeds)
+    whole = run(Wanderer(), seeds)
 
-    class Impatient(Finisher):
+    class Impatient(Wanderer):
         def reset(self, seed: int | None = None) -> None:
             super().reset(seed)
             if len(self.resets) == 2:
                 stop.set("test")
 
     with pytest.raises(Interrupted, match="test"):
-        run(Impatient(monkeypatch), seeds, stop=stop, results_path=path)
+        run(Impatient(), seeds, stop=stop, results_path=path)
     assert [json.loads(line)["seed"] for line in path.read_text().splitlines()] == [10, 11]
     with path.open("a") as stream:
         stream.write('{"seed": 12, "succ')  # and a crash
-    rest = Finisher(monkeypatch)
+    rest = Wanderer()
     assert run(rest, seeds, results_path=path) == whole
     assert rest.resets == [12, 13]
     assert run(rest, seeds, results_path=path) == whole  # nothing left to do
     assert rest.resets == [12, 13]
 
 
-def test_progress_shows_episodes_and_success(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("solvable")
+def test_progress_shows_episodes_and_success() -> None:
     stream = io.StringIO()
     run(
-        Finisher(monkeypatch),
+        Wanderer(),
         [0, 1],
         progress=JsonProgress(stream, interval=0.0),
         name="adapted policy",
