@@ -45,6 +45,7 @@ def generate_launch_description() -> LaunchDescription:
         parameters=[
             PathJoinSubstitution([share, "config", "nodes", "evaluation_client.yaml"]),
             {
+                "contract": ParameterValue(value["contract"], value_type=str),
                 "task": ParameterValue(value["task"], value_type=str),
                 "episodes": ParameterValue(value["episodes"], value_type=int),
                 "seed": ParameterValue(value["seed"], value_type=int),

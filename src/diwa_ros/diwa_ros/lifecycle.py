@@ -12,7 +12,10 @@ import traceback
 from collections.abc import Callable
 
 import rclpy.lifecycle
+from rclpy.impl.rcutils_logger import RcutilsLogger
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
+from rclpy.logging import get_logger
+from rclpy.node import Node
 
 from diwa.errors import ConfigError
 from diwa_ros.parameters import declare
@@ -104,9 +107,14 @@ class LifecycleNode(rclpy.lifecycle.LifecycleNode):
         try:
             hook()
         except ConfigError as error:
-            self.get_logger().error(f"cannot {what}: {error}")
+            lasting_logger(self).error(f"cannot {what}: {error}")
         except Exception:  # any failure of a hook must end in a safe state, and be seen
-            self.get_logger().error(f"cannot {what}:\n{traceback.format_exc()}")
+            lasting_logger(self).error(f"cannot {what}:\n{traceback.format_exc()}")
         else:
             return True
         return False
+
+
+def lasting_logger(node: Node) -> RcutilsLogger:
+    """The node's logger, or one that still works once rclpy was shut down by a signal."""
+    return node.get_logger() if node.context.ok() else get_logger("diwa")

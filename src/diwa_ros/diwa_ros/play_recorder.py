@@ -5,12 +5,14 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from diwa_msgs.msg import EpisodeEvent, RecorderStatus
 from diwa_msgs.srv import EndEpisode, StartEpisode
+from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.qos import QoSProfile
 from rclpy.subscription import Subscription
 from rclpy.task import Future
@@ -26,7 +28,7 @@ from diwa_ros.conversions import (
     topic_statistics,
 )
 from diwa_ros.diagnostics import ERROR, OK, WARN, Diagnostics, Report
-from diwa_ros.lifecycle import LifecycleNode
+from diwa_ros.lifecycle import LifecycleNode, lasting_logger
 from diwa_ros.parameters import declare
 from diwa_ros.paths import find_contract
 from diwa_ros.recording import Recording, next_episode_id
@@ -38,7 +40,7 @@ OUTCOMES: dict[int, Outcome] = {
     EndEpisode.Request.FAILURE: "failure",
 }
 STATUS_PERIOD_S = 0.5
-END_WAIT_S = 1.0  # for messages that are still on their way when an episode ends
+WAIT_S = 2.0  # for messages that are still on their way when an episode starts or ends
 REMEMBERED = 4  # messages per topic, for an episode that starts at an earlier stamp
 DEPTH = 500  # messages per topic that may wait while the disk is busy
 
@@ -69,15 +71,17 @@ class PlayRecorder(LifecycleNode):
         self._active = False
         self._recorded = 0
         self._last_error = ""
-        self._complete: Future[bool] = Future()  # done unless an end waits for messages
-        self._complete.set_result(True)
+        self._awaited: Callable[[], bool] | None = None  # what a service waits for
+        self._waiting: Future[bool] = Future()
         self._events = self.create_publisher(EpisodeEvent, "~/events", qos.EVENT)
         self._status = self.create_publisher(RecorderStatus, "~/status", qos.STATUS)
-        self.create_service(StartEpisode, "~/start_episode", self._on_start)
-        self.create_service(EndEpisode, "~/end_episode", self._on_end)
+        # Services wait for messages: in the default group they would keep those from arriving.
+        group = ReentrantCallbackGroup()
+        self.create_service(StartEpisode, "~/start_episode", self._on_start, callback_group=group)
+        self.create_service(EndEpisode, "~/end_episode", self._on_end, callback_group=group)
         self.create_timer(STATUS_PERIOD_S, self._publish_status)
-        self._end_timer = self.create_timer(END_WAIT_S, self._on_end_timeout)
-        self._end_timer.cancel()
+        self._timeout = self.create_timer(WAIT_S, self._on_timeout)
+        self._timeout.cancel()
         self._diagnostics = Diagnostics(self, self._report)
 
     def load(self) -> None:
@@ -118,8 +122,8 @@ class PlayRecorder(LifecycleNode):
         if recording is None:
             return
         self._write(recording, topic, arrival)
-        if not self._complete.done() and recording.complete:
-            self._complete.set_result(True)
+        if self._awaited is not None and self._awaited():
+            self._waiting.set_result(True)
 
     def _write(self, recording: Recording, topic: str, arrival: _Arrival) -> None:
         try:
@@ -128,7 +132,7 @@ class PlayRecorder(LifecycleNode):
             self._fail(f"cannot write {recording.episode_id}: {error}")
             self._discard(recording, self._last_error)
 
-    def _on_start(
+    async def _on_start(
         self, request: StartEpisode.Request, response: StartEpisode.Response
     ) -> StartEpisode.Response:
         if not self._active or self._contract is None:
@@ -137,13 +141,20 @@ class PlayRecorder(LifecycleNode):
             response.message = f"{self._recording.episode_id} is open: end it first"
         else:
             try:
-                response.episode_id = self._open(self._contract, request)
-                response.success = True
+                recording = self._open(self._contract, request)
             except (OSError, ConfigError) as error:
                 response.message = self._fail(f"cannot start an episode: {error}")
+                return response
+            await self._wait(lambda: not recording.missing())
+            if recording.missing() and self._recording is recording:
+                reason = f"nothing arrives on {', '.join(recording.missing())}"
+                self._discard(recording, self._fail(reason))
+            response.episode_id = recording.episode_id
+            response.success = self._recording is recording
+            response.message = "" if response.success else self._last_error
         return response
 
-    def _open(self, contract: Contract, request: StartEpisode.Request) -> str:
+    def _open(self, contract: Contract, request: StartEpisode.Request) -> Recording:
         start_ns = time_ns(request.start)
         recording = self._recording = self._last = Recording(
             self._folder,
@@ -159,22 +170,19 @@ class PlayRecorder(LifecycleNode):
                 for arrival in arrivals:
                     self._write(recording, topic, arrival)
         self._announce(EpisodeEvent.STARTED, recording)
-        return recording.episode_id
+        return recording
 
     async def _on_end(
         self, request: EndEpisode.Request, response: EndEpisode.Response
     ) -> EndEpisode.Response:
         recording = self._recording
-        if recording is None or not self._complete.done():
-            response.message = "no episode is open" if recording is None else "already ending"
+        if recording is None or self._awaited is not None:
+            response.message = "no episode is open" if recording is None else "try again"
             return response
         response.episode_id = recording.episode_id
-        recording.end_stamp_ns = time_ns(request.end)
-        if not recording.complete:
-            self._complete = Future()
-            self._end_timer.reset()
-            await self._complete
-            self._end_timer.cancel()
+        end_ns = time_ns(request.end)
+        if not await self._wait(lambda: recording.reached(end_ns)):
+            self.get_logger().warning("the episode's last messages did not arrive: ended without")
         if self._recording is not recording:  # stopped or failed meanwhile
             response.message = self._last_error or "the recorder was stopped"
         elif request.discard:
@@ -187,11 +195,20 @@ class PlayRecorder(LifecycleNode):
             response.message = "" if response.success else self._last_error
         return response
 
-    def _on_end_timeout(self) -> None:
-        self._end_timer.cancel()
-        if not self._complete.done():
-            self.get_logger().warning("the episode's last messages did not arrive: ended without")
-            self._complete.set_result(False)
+    async def _wait(self, condition: Callable[[], bool]) -> bool:
+        """Until messages make `condition` true, at most `WAIT_S`; whether they did."""
+        if condition():
+            return True
+        self._awaited, self._waiting = condition, Future()
+        self._timeout.reset()
+        await self._waiting
+        self._timeout.cancel()
+        self._awaited = None
+        return condition()
+
+    def _on_timeout(self) -> None:
+        self._timeout.cancel()
+        self._waiting.set_result(False)
 
     def _keep(self, recording: Recording, task: str, outcome: Outcome, reason: str) -> str:
         """Finish the open episode; returns its path, or nothing when that fails."""
@@ -212,8 +229,7 @@ class PlayRecorder(LifecycleNode):
             recording.discard()
         except OSError as error:
             self._fail(f"cannot delete {recording.episode_id}: {error}")
-        if not self._complete.done():
-            self._complete.set_result(False)
+        self._waiting.set_result(False)
         self._announce(EpisodeEvent.DISCARDED, recording, reason=reason)
 
     def _fail(self, message: str) -> str:
@@ -224,9 +240,8 @@ class PlayRecorder(LifecycleNode):
     def _announce(
         self, kind: int, recording: Recording, outcome: Outcome = "unknown", reason: str = ""
     ) -> None:
-        words = {EpisodeEvent.STARTED: "started", EpisodeEvent.ENDED: "ended"}
-        word = words.get(kind, "discarded")
-        self.get_logger().info(f"{recording.episode_id} {word}, {recording.messages} messages")
+        word = {EpisodeEvent.STARTED: "started", EpisodeEvent.ENDED: "ended"}.get(kind, "discarded")
+        lasting_logger(self).info(f"{recording.episode_id} {word}, {recording.messages} messages")
         if not self.context.ok():
             return
         event = EpisodeEvent(kind=kind, episode_id=recording.episode_id, reason=reason)

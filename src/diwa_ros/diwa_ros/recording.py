@@ -71,7 +71,6 @@ class Recording:
         self.episode_id = episode_id
         self.task = task
         self.started_ns = started_ns
-        self.end_stamp_ns = 0  # the episode is complete when every topic has come to it
         self._last_receive_ns = started_ns
         self._closed = False
         self._note = note
@@ -95,12 +94,18 @@ class Recording:
         self._last_receive_ns = receive_ns
         count.count(stamp_ns, len(data))
 
-    @property
-    def complete(self) -> bool:
-        """Whether every topic has come to `end_stamp_ns`, the actions to one period before."""
+    def missing(self) -> list[str]:
+        """Observation topics without a message yet, in an episode with a start stamp."""
+        if not self._start_stamp_ns:
+            return []
+        topics = (stream.topic for stream in self._contract.observations.values())
+        return [topic for topic in topics if not self.counts[topic].received]
+
+    def reached(self, end_ns: int) -> bool:
+        """Whether every topic has come to `end_ns`, the actions to one period before."""
         for topic, count in self.counts.items():
             is_action = topic == self._contract.action.topic
-            due = self.end_stamp_ns - (self._contract.period_ns if is_action else 0)
+            due = end_ns - (self._contract.period_ns if is_action else 0)
             if due >= self._start_stamp_ns and (count.last_ns is None or count.last_ns < due):
                 return False
         return True

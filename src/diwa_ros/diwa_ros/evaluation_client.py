@@ -1,0 +1,152 @@
+# Copyright 2026 The DiWA for ROS 2 authors
+# SPDX-License-Identifier: Apache-2.0
+"""Node: runs a served skill from seeded starts on the simulated table, and counts successes.
+
+Success is the task's own condition on the scene, not the policy's opinion.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from diwa_msgs.action import RunSkill
+from diwa_msgs.msg import PolicyStatus
+from rclpy.action.client import ActionClient, ClientGoalHandle
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.node import Node
+
+from diwa.data.contract import load_contract
+from diwa.errors import ConfigError
+from diwa.files import write_json
+from diwa.sim.tasks import find_task, task_succeeded
+from diwa.train.statistics import wilson
+from diwa_ros import qos
+from diwa_ros.driving import SERVICE_TIMEOUT_S, Driver
+from diwa_ros.parameters import declare
+from diwa_ros.paths import find_contract
+from diwa_ros.running import run_node
+
+NEVER = 2.0  # a success threshold that no probability reaches
+FATAL = (RunSkill.Result.UNKNOWN_SKILL, RunSkill.Result.DEACTIVATED, RunSkill.Result.INTERNAL)
+
+
+class Episode(NamedTuple):
+    """What came out of one start."""
+
+    seed: int
+    success: bool
+    steps: int  # control steps until success, or all
+    success_probability: float  # the policy's own, in its last frame
+
+
+class EvaluationClient(Node):
+    """Resets, runs the skill, judges; again and again."""
+
+    def __init__(self) -> None:
+        super().__init__("evaluation_client")
+        name = declare(
+            self,
+            "contract",
+            "panda_calvin_lowdim",
+            "contract: a YAML file, or the name of one we ship",
+        )
+        self._task = declare(self, "task", "", "skill to run; empty: the served one")
+        self._episodes = declare(
+            self, "episodes", 20, "number of episodes", minimum=1, maximum=1_000_000
+        )
+        self._seed = declare(
+            self, "seed", 0, "of the first start; the next count up", minimum=0, maximum=2**31 - 1
+        )
+        self._limit_s = declare(
+            self, "time_limit_s", 12.0, "observation time per episode", minimum=0.1, maximum=3600.0
+        )
+        self._output = declare(self, "output", "evaluation.json", "file for the results")
+        self._bridge = declare(self, "bridge", "calvin_bridge", "name of the simulation's node")
+        policy = declare(self, "policy", "policy_server", "name of the policy server's node")
+        self._contract = load_contract(find_contract(name))
+        self._served = ""
+        self.create_subscription(PolicyStatus, f"{policy}/status", self._on_status, qos.STATUS)
+        self._skills: ActionClient = ActionClient(self, RunSkill, f"{policy}/run_skill")
+
+    def work(self, executor: SingleThreadedExecutor) -> int:
+        """Run all episodes, write the results; returns the exit code."""
+        driver = Driver(self, executor, self._contract, self._bridge, acts=False)
+        if not self._skills.wait_for_server(SERVICE_TIMEOUT_S):
+            if not self.context.ok():
+                raise ExternalShutdownException
+            raise ConfigError("no policy server appears", hint="is it active, in this namespace?")
+        task = self._task or self._served_task(driver)
+        find_task(task)
+        results = []
+        for index in range(self._episodes):
+            results.append(self._run(driver, task, self._seed + index))
+            done = sum(episode.success for episode in results)
+            self.get_logger().info(f"{task}: {done} of {len(results)} succeeded")
+        self._write(task, results)
+        return 0
+
+    def _run(self, driver: Driver, task: str, seed: int) -> Episode:
+        first = driver.reset(seed, task)
+        goal = RunSkill.Goal(
+            skill=task, time_limit=self._limit_s, success_threshold=NEVER, seed=seed
+        )
+        handle: ClientGoalHandle = driver.result_of(self._skills.send_goal_async(goal))
+        if not handle.accepted:
+            raise ConfigError("the policy server refused the goal", hint="see its log")
+        future = handle.get_result_async()
+        success, last_ns = False, first.stamp_ns
+        while not future.done():
+            driver.spin_once()
+            seen = driver.latest
+            if success or seen is None or seen.stamp_ns == last_ns or seen.epoch != first.epoch:
+                continue
+            last_ns = seen.stamp_ns
+            success = bool(task_succeeded(task, first.scene_obs, seen.scene_obs))
+            if success:
+                handle.cancel_goal_async()
+        answer = future.result()
+        assert answer is not None, "a future that is done has a result"
+        result = answer.result
+        if result.error_code in FATAL:
+            raise ConfigError(f"the skill could not be run: {result.error_msg}")
+        steps = round((last_ns - first.stamp_ns) / self._contract.period_ns)
+        return Episode(seed, success, steps, result.success_probability)
+
+    def _served_task(self, driver: Driver) -> str:
+        deadline = time.monotonic() + SERVICE_TIMEOUT_S
+        while not self._served:
+            driver.spin_once()
+            if time.monotonic() > deadline:
+                raise ConfigError("the policy server does not say which skill it serves")
+        return self._served
+
+    def _on_status(self, status: PolicyStatus) -> None:
+        self._served = status.skill
+
+    def _write(self, task: str, results: list[Episode]) -> None:
+        done = sum(episode.success for episode in results)
+        rate, low, high = wilson(done, len(results))
+        summary: dict[str, Any] = {
+            "task": task,
+            "successes": done,
+            "rate": rate,
+            "interval": [low, high],
+            "episodes": [episode._asdict() for episode in results],
+        }
+        path = Path(self._output).expanduser()
+        write_json(path, summary)
+        self.get_logger().info(
+            f"{task}: {done} of {len(results)} succeeded, {rate:.0%} "
+            f"[{low:.0%}, {high:.0%}]; written to {path}"
+        )
+
+
+def main() -> int:
+    """Run the node."""
+    return run_node(EvaluationClient, EvaluationClient.work)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
