@@ -44,7 +44,6 @@ class Strip:
     """One film strip."""
 
     title: str
-    caption: str
     data: str  # base64 PNG
 
 
@@ -196,8 +195,8 @@ def _strips(run_path: Path) -> tuple[list[Strip], int]:
             continue
         words = path.with_suffix(".txt")
         caption = words.read_text(encoding="utf-8").strip() if words.exists() else ""
-        title = path.stem.replace("_", " ").capitalize()
-        strips.append(Strip(title, caption, base64.b64encode(data).decode("ascii")))
+        title = caption or path.stem.replace("_", " ").replace("-", " ")
+        strips.append(Strip(title[0].upper() + title[1:], base64.b64encode(data).decode("ascii")))
     return strips, left_out
 
 
