@@ -146,6 +146,17 @@ def test_film_strips_are_inside_the_file_with_their_captions(finished: Path) -> 
     assert "First row: the dream." in page.text
 
 
+def test_strips_of_one_episode_stand_together(finished: Path, tmp_path: Path) -> None:
+    path = copied(finished, tmp_path)
+    strip = next((path / "stages").rglob("*.png"))
+    for name in ("adapted-10", "adapted-2", "base-10", "base-2"):
+        shutil.copy(strip, path / "stages" / "finetune" / f"{name}.png")
+    strip.unlink()
+    text = page_of(path).text
+    places = [text.index(title) for title in ("Base 2", "Adapted 2", "Base 10", "Adapted 10")]
+    assert places == sorted(places)
+
+
 def test_too_many_film_strips_are_left_out_and_counted(finished: Path, tmp_path: Path) -> None:
     path = copied(finished, tmp_path)
     (path / "stages" / "finetune" / "huge.png").write_bytes(b"x" * (LARGEST_IMAGES + 1))

@@ -12,16 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from diwa.train.curves import POINTS, TABLE_ROWS, averaged, sampled, stage_figures
-from diwa.train.svg import (
-    Bar,
-    Series,
-    bar_chart,
-    format_tick,
-    heat_chart,
-    line_chart,
-    log_ticks,
-    nice_ticks,
-)
+from diwa.train.svg import Bar, Series, bar_chart, heat_chart, line_chart
+from diwa.train.ticks import format_tick, log_ticks, nice_ticks, tick_texts
 
 
 def marks(svg: str, tag: str, style: str = "") -> list[dict[str, str]]:
@@ -55,6 +47,11 @@ def test_ticks_read_well() -> None:
     values = [0, 0.25, 1, 1000, 2500, 20000, 5e6, 2e-5]
     texts = ["0", "0.25", "1", "1k", "2500", "20k", "5M", "2e-05"]
     assert [format_tick(value) for value in values] == texts
+
+
+def test_ticks_of_a_narrow_range_are_told_apart() -> None:
+    assert tick_texts([4.07, 4.075, 4.08]) == ["4.07", "4.075", "4.08"]
+    assert tick_texts([0, 5000, 10000]) == ["0", "5k", "10k"]
 
 
 def test_a_line_goes_through_its_points() -> None:

@@ -145,12 +145,13 @@ def test_film_strip_puts_frames_row_by_row(tmp_path: Path) -> None:
     images = [np.full((5, 7, 3), colour, np.uint8) for colour in colours]
     path = tmp_path / "strip.png"
     film_strip(images, path, 2, "three colours")
-    picture = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
-    assert picture.shape == (2 * 5 + GAP, 2 * 7 + GAP, 3)
-    assert tuple(picture[2, 3]) == colours[0]
-    assert tuple(picture[2, 7 + GAP + 3]) == colours[1]
-    assert tuple(picture[5 + GAP + 2, 3]) == colours[2]
-    assert tuple(picture[5 + GAP + 2, 7 + GAP + 3]) == (255, 255, 255)
+    picture = cv2.cvtColor(cv2.imread(str(path), cv2.IMREAD_UNCHANGED), cv2.COLOR_BGRA2RGBA)
+    assert picture.shape == (2 * 5 + GAP, 2 * 7 + GAP, 4)
+    assert tuple(picture[2, 3]) == (*colours[0], 255)
+    assert tuple(picture[2, 7 + GAP + 3]) == (*colours[1], 255)
+    assert tuple(picture[5 + GAP + 2, 3]) == (*colours[2], 255)
+    assert picture[5 + GAP + 2, 7 + GAP + 3, 3] == 0  # no fourth frame: transparent
+    assert picture[2, 7 + 1, 3] == 0  # the gap
     assert path.with_suffix(".txt").read_text() == "three colours\n"
 
 

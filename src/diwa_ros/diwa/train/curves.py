@@ -11,7 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from diwa.train.svg import Series, format_tick, heat_chart, line_chart
+from diwa.train.svg import Series, heat_chart, line_chart
+from diwa.train.ticks import format_tick
 
 POINTS = 240  # per line; longer ones are averaged
 CELLS = 60  # columns of a heat map

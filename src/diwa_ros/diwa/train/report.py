@@ -9,6 +9,7 @@ refused at the gate gets a report too, which says so.
 from __future__ import annotations
 
 import base64
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,8 @@ from diwa.train.metrics import read_metrics
 from diwa.train.parts import StageRow, stage_rows
 from diwa.train.run import Run
 from diwa.train.summary import EXPLOITATION_GAP, Summary, Verdict, read_summary
-from diwa.train.svg import Bar, Series, bar_chart, format_tick, line_chart
+from diwa.train.svg import Bar, Series, bar_chart, line_chart
+from diwa.train.ticks import format_tick
 
 FILE_NAME = "report.html"
 LARGEST_IMAGES = 8_000_000  # bytes of film strips in one report
@@ -44,6 +46,7 @@ class Strip:
     """One film strip."""
 
     title: str
+    width: int  # [px]
     data: str  # base64 PNG
 
 
@@ -187,7 +190,7 @@ def _curves(run: Run) -> list[StageCurves]:
 def _strips(run_path: Path) -> tuple[list[Strip], int]:
     """The film strips under `stages/`, and how many were left out for their size."""
     strips, size, left_out = [], 0, 0
-    for path in sorted((run_path / "stages").rglob("*.png")):
+    for path in sorted((run_path / "stages").rglob("*.png"), key=_strip_order):
         data = path.read_bytes()
         size += len(data)
         if size > LARGEST_IMAGES:
@@ -196,8 +199,16 @@ def _strips(run_path: Path) -> tuple[list[Strip], int]:
         words = path.with_suffix(".txt")
         caption = words.read_text(encoding="utf-8").strip() if words.exists() else ""
         title = caption or path.stem.replace("_", " ").replace("-", " ")
-        strips.append(Strip(title[0].upper() + title[1:], base64.b64encode(data).decode("ascii")))
+        width = int.from_bytes(data[16:20], "big")  # where a PNG states it
+        strips.append(Strip(title[0].upper() + title[1:], width, base64.b64encode(data).decode()))
     return strips, left_out
+
+
+def _strip_order(path: Path) -> tuple[str, int, bool, str]:
+    """By stage, then by number, so that base and adapted of an episode stand together."""
+    number = re.search(r"\d+$", path.stem)
+    place = int(number.group()) if number else 0
+    return str(path.parent), place, path.stem.startswith("adapted"), path.stem
 
 
 def _checkpoints(run_path: Path, summary: Summary | None) -> dict[str, str]:

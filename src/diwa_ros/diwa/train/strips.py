@@ -14,7 +14,6 @@ import numpy as np
 from diwa.files import atomic_path, write_text
 
 GAP = 4  # between frames [px]
-BACKGROUND = 255
 
 
 def film_strip(images: Sequence[np.ndarray], path: Path, columns: int, caption: str = "") -> None:
@@ -31,13 +30,13 @@ def film_strip(images: Sequence[np.ndarray], path: Path, columns: int, caption: 
     height, width, _ = images[0].shape
     columns = min(columns, len(images))
     rows = math.ceil(len(images) / columns)
-    canvas = np.full(
-        (rows * (height + GAP) - GAP, columns * (width + GAP) - GAP, 3), BACKGROUND, np.uint8
-    )
+    size = (rows * (height + GAP) - GAP, columns * (width + GAP) - GAP)
+    canvas = np.zeros((*size, 4), np.uint8)  # transparent where there is no frame
     for index, image in enumerate(images):
         top, left = index // columns * (height + GAP), index % columns * (width + GAP)
-        canvas[top : top + height, left : left + width] = image
-    sound, data = cv2.imencode(".png", cv2.cvtColor(canvas, cv2.COLOR_RGB2BGR))
+        canvas[top : top + height, left : left + width, :3] = image
+        canvas[top : top + height, left : left + width, 3] = 255
+    sound, data = cv2.imencode(".png", cv2.cvtColor(canvas, cv2.COLOR_RGBA2BGRA))
     assert sound
     with atomic_path(path) as temporary:
         temporary.write_bytes(data.tobytes())

@@ -13,6 +13,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 
+from diwa.train.ticks import log_ticks, nice_ticks, tick_texts
+
 WIDTH = 360
 HEIGHT = 216
 LEFT, RIGHT, TOP, BOTTOM = 58, 14, 10, 38  # margins of the plot area
@@ -43,37 +45,6 @@ class Bar:
     style: str = "c0"
 
 
-def nice_ticks(low: float, high: float, count: int = 5) -> list[float]:
-    """About `count` round numbers (1, 2 or 5 times a power of ten) inside [low, high]."""
-    if not high > low:
-        return [low]
-    raw = (high - low) / count
-    power = 10.0 ** math.floor(math.log10(raw))
-    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= raw * (1 - 1e-9))
-    first = math.ceil(low / step - 1e-9)
-    last = math.floor(high / step + 1e-9)
-    return [index * step for index in range(first, last + 1)]
-
-
-def log_ticks(low: float, high: float) -> list[float]:
-    """Powers of ten inside [low, high], with 2 and 5 between them where there are few."""
-    factors = (1,) if math.log10(high / low) > 2.5 else (1, 2, 5)
-    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    found = [factor * 10.0**decade for decade in decades for factor in factors]
-    return [tick for tick in found if low * (1 - 1e-9) <= tick <= high * (1 + 1e-9)]
-
-
-def format_tick(value: float) -> str:
-    """Short: 0.25, 1500 as 1.5k, 2e-05."""
-    if abs(value) < 1e-12:
-        return "0"
-    if abs(value) >= 1e4 or (abs(value) >= 1000 and value % 1000 == 0):
-        for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-            if abs(value) >= size:
-                return f"{value / size:.4g}{unit}"
-    return f"{value:.4g}" if abs(value) >= 1000 else f"{value:.3g}"
-
-
 def line_chart(
     series: Sequence[Series],
     *,
@@ -93,8 +64,8 @@ def line_chart(
     to_x = _linear(min(xs), max(xs), LEFT, WIDTH - RIGHT)
     to_y = _vertical(low, high, log_y)
     parts = []
-    for tick in ticks:
-        text = f"{100 * tick:.0f} %" if percent else format_tick(tick)
+    texts = [f"{100 * tick:.0f} %" for tick in ticks] if percent else tick_texts(ticks)
+    for tick, text in zip(ticks, texts, strict=True):
         parts.append(_line(LEFT, to_y(tick), WIDTH - RIGHT, to_y(tick), "rule"))
         parts.append(_text(LEFT - 6, to_y(tick) + 4, text, "end"))
     parts += _x_axis(nice_ticks(min(xs), max(xs), 4), to_x, x_label)
@@ -219,7 +190,8 @@ def _polylines(item: Series, to_x: Scale, to_y: Scale) -> list[str]:
 def _x_axis(ticks: Sequence[float], to_x: Scale, label: str) -> list[str]:
     bottom = HEIGHT - BOTTOM
     parts = [_line(LEFT, bottom, WIDTH - RIGHT, bottom, "axis-line")]
-    parts += [_text(to_x(tick), bottom + 15, format_tick(tick), "middle") for tick in ticks]
+    for tick, text in zip(ticks, tick_texts(ticks), strict=True):
+        parts.append(_text(to_x(tick), bottom + 15, text, "middle"))
     return [*parts, _text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 5, label, "middle", "axis")]
 
 
