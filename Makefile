@@ -119,7 +119,7 @@ $(STAMPS)/messages: $(STAMPS)/ros $(MESSAGES)
 	@$(PIP) --no-build-isolation --no-deps --force-reinstall ./src/diwa_msgs
 	@touch $@
 
-$(STAMPS)/bullet: $(STAMPS)/machine $(STAMPS)/package
+$(STAMPS)/bullet: $(STAMPS)/machine | $(STAMPS)/package
 	@if $(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 12))'; then \
 	  printf '\n==> %s\n' 'PyBullet: no wheel for Python 3.12; compiled in about five minutes'; \
 	else printf '\n==> PyBullet\n'; fi

@@ -40,18 +40,21 @@ class Statistics:
 
 
 def moments_of(values: np.ndarray) -> Moments:
-    """Moments of `values` (..., C), computed in float64."""
-    flat = values.reshape(-1, values.shape[-1])
-    mean = flat.mean(axis=0, dtype=np.float64)
-    # A block at a time: images are many, and float64 is eight times their size.
-    blocks = np.array_split(flat, max(1, len(flat) // 100_000))
-    squares = sum(np.square(block.astype(np.float64) - mean).sum(axis=0) for block in blocks)
+    """Moments of `values` (T, ..., C), computed in float64."""
+    channels = values.shape[-1]
+    # Rows of all pixels, some at a time: long rows add up fast, and float64 is eight times uint8.
+    rows = values.reshape(len(values), -1)
+    blocks = np.array_split(rows, min(len(rows), max(1, rows.size // 200_000)))
+    sums = sum(block.sum(axis=0, dtype=np.float64) for block in blocks)
+    mean = np.reshape(sums, (-1, channels)).mean(axis=0) / len(rows)
+    wide = np.tile(mean, rows.shape[1] // channels)
+    squares = sum(np.square(block - wide).sum(axis=0) for block in blocks)
     return Moments(
-        count=len(flat),
+        count=rows.size // channels,
         mean=tuple(mean.tolist()),
-        squares=tuple(np.asarray(squares).tolist()),
-        minimum=tuple(flat.min(axis=0).tolist()),
-        maximum=tuple(flat.max(axis=0).tolist()),
+        squares=tuple(np.reshape(squares, (-1, channels)).sum(axis=0).tolist()),
+        minimum=tuple(rows.min(axis=0).reshape(-1, channels).min(axis=0).tolist()),
+        maximum=tuple(rows.max(axis=0).reshape(-1, channels).max(axis=0).tolist()),
     )
 
 
