@@ -117,7 +117,7 @@ class SafetyFilter:
         on_leash = _leash_move(move, offset, limits.leash_m)
         in_box = self._box_move(on_leash, before[:3])
         # Projections can turn a long step; what is left is shortened, which breaks nothing.
-        final_move = _shorten_to_leash(np.clip(in_box, -unit_m, unit_m), offset, limits.leash_m)
+        final_move = shorten_to_leash(np.clip(in_box, -unit_m, unit_m), offset, limits.leash_m)
         final_turn = _leash_turn(turn, before[3:], actual[3:], limits.leash_rad)
         gripper = 1.0 if action[6] >= spec.gripper_threshold else -1.0
         safe = np.concatenate([final_move / unit_m, final_turn / unit_rad, [gripper]])
@@ -166,7 +166,7 @@ def _leash_move(move: np.ndarray, offset: np.ndarray, leash: float) -> np.ndarra
     return _shorten(offset + move, radius) - offset
 
 
-def _shorten_to_leash(move: np.ndarray, offset: np.ndarray, leash: float) -> np.ndarray:
+def shorten_to_leash(move: np.ndarray, offset: np.ndarray, leash: float) -> np.ndarray:
     """The longest part of `move`, in its direction, that the leash allows."""
     squared = max(leash * leash, float(offset @ offset))
     end = offset + move
