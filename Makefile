@@ -51,7 +51,8 @@ help: ## show this text
 	@printf '\n  ARGS="-k safety"       handed to pytest, to the demo or to the benchmarks\n'
 	@printf '  PROFILE=smoke          of the demo: tiny settings, a few minutes, no claim\n'
 	@printf '  PYTHON=python3.12      what to make the environment of (3.10, 3.11 or 3.12)\n'
-	@printf '  TORCH="torch>=2.4"     what to install as PyTorch (now: %s)\n' '$(TORCH)'
+	@printf '  TORCH=%s   what to install as PyTorch; a smaller one without CUDA:\n' '$(TORCH)'
+	@printf '                         TORCH="torch --index-url https://download.pytorch.org/whl/cpu"\n'
 	@printf '  VENV=.venv-other       where the environment lies (now: %s)\n' '$(VENV)'
 
 setup: $(STAMPS)/ready ## make the environment only
