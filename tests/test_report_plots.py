@@ -65,6 +65,21 @@ def test_a_line_goes_through_its_points() -> None:
     assert y0 > y2 > y1
 
 
+def test_points_lie_where_the_axes_say() -> None:
+    svg = line_chart([Series("a", [0, 10], [0.0, 1.0])], x_label="x", y_label="y", y_range=(0, 1))
+    (line,) = marks(svg, "polyline")
+    rules = [float(mark["y1"]) for mark in marks(svg, "line", "rule")]
+    (axis,) = marks(svg, "line", "axis-line")
+    (x0, y0), (x1, y1) = points(line)
+    assert (y0, y1) == (max(rules), min(rules))
+    assert (x0, x1) == (float(axis["x1"]), float(axis["x2"]))
+    bars = bar_chart([("", [Bar("all", 1.0)])], "solved")
+    (bar,) = marks(bars, "rect", "bar")
+    rules = [float(mark["x1"]) for mark in marks(bars, "line", "rule")]
+    assert float(bar["x"]) == min(rules)
+    assert float(bar["x"]) + float(bar["width"]) == pytest.approx(max(rules), abs=0.11)
+
+
 def test_a_logarithmic_axis_has_equal_steps_for_equal_factors() -> None:
     svg = line_chart([Series("a", [0, 1, 2], [1, 10, 100])], x_label="x", y_label="y", log_y=True)
     (line,) = marks(svg, "polyline")
