@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
 from diwa.control.filter import SafetyFilter, SafetyLimits
 from diwa.data.contract import Contract, load_contract
@@ -18,6 +19,7 @@ from diwa.data.frames import compose_observation
 from diwa.errors import ConfigError
 from diwa.sim.evaluate import EpisodeResult, evaluate
 from diwa.sim.play_table import PlayTableConfig, PlayTableEnv
+from diwa.sim.skills import ScriptedSkill, SkillStyle
 from diwa.train.progress import JsonProgress
 from diwa.train.stop import Interrupted, StopFlag
 from diwa.train.strips import StripRecorder
@@ -152,6 +154,27 @@ def test_the_executed_action_comes_back_and_not_the_requested_one() -> None:
     assert safety.counts.rejected == 1
     assert safety.counts.clipped > 5
     assert np.abs([previous for _, previous in actor.seen]).max() <= 1.0
+
+
+class Script:
+    """A scripted skill that sees only what the contract shows to a policy."""
+
+    def reset(self, seed: int | None = None) -> None:
+        rng = np.random.default_rng(seed)
+        self.skill = ScriptedSkill("open_drawer", SkillStyle.sample(rng), rng)
+
+    def act(self, observation: dict[str, np.ndarray], previous_action: np.ndarray) -> np.ndarray:
+        proprio = observation["proprio"].astype(np.float64)
+        first, second = proprio[3:6], proprio[6:9]
+        rotation = Rotation.from_matrix(np.stack([first, second, np.cross(first, second)], axis=1))
+        robot = np.concatenate([proprio[:3], rotation.as_euler("xyz"), proprio[9:]])
+        return self.skill.act(robot, observation["scene_state"])
+
+
+def test_a_scripted_skill_succeeds_through_the_whole_loop() -> None:
+    results = evaluate(Script(), "open_drawer", range(6), contract=CONTRACT, max_steps=300)
+    assert sum(result.success for result in results) >= 5
+    assert all(20 < result.steps < 300 for result in results if result.success)
 
 
 def test_images_are_resized_as_the_contract_says() -> None:
