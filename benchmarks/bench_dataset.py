@@ -17,9 +17,9 @@ from pathlib import Path
 
 import numpy as np
 
+from diwa.data.arrays import array_specs
 from diwa.data.contract import Contract, load_contract
 from diwa.data.dataset import Dataset, DatasetWriter
-from diwa.data.manifest import array_specs
 from diwa.files import read_json, write_json
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -5,9 +5,10 @@ import json
 import numpy as np
 import pytest
 
+from diwa.data.arrays import array_specs
 from diwa.data.contract import Contract
 from diwa.data.dataset import MOST_MAPS, Dataset, DatasetWriter
-from diwa.data.manifest import array_specs, shard_path
+from diwa.data.manifest import shard_path
 from diwa.errors import ConfigError
 
 
@@ -137,7 +138,7 @@ def damage(arrays, key, change):
         (lambda a: damage(a, "stamp_ns", lambda v: v * 1.5), "wrong type"),
         (lambda a: damage(a, "proprio", lambda v: np.where(v > 3, np.nan, v)), "not finite"),
         (lambda a: damage(a, "action", np.ones_like), "last action must be neutral"),
-        (lambda a: [damage(a, k, lambda v: v[-1:]) for k in list(a)], "wrong shape"),
+        (lambda a: [damage(a, k, lambda v: v[-1:]) for k in list(a)], "too short"),
     ],
 )
 def test_writer_refuses_arrays_that_do_not_fit(tmp_path, lowdim_contract, change, message):

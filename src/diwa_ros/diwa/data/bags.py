@@ -8,27 +8,21 @@ uses `rosbags`: a bag carries its message definitions, so that it can be read on
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Protocol
+from typing import Any
 
 from rosbags.highlevel import AnyReader, AnyReaderError
-from rosbags.interfaces import Connection
-from rosbags.rosbag2 import ReaderError, StoragePlugin, Writer
+from rosbags.rosbag2 import ReaderError
 from rosbags.serde import SerdeError
-from rosbags.typesys.store import Typestore
 
+from diwa.data.bag_storage import Backend, Storage, open_storage
 from diwa.data.contract import Contract
 from diwa.data.episode import EpisodeRecord, write_episode
-from diwa.data.message_types import typestore_for
 from diwa.errors import ConfigError
 from diwa.files import fsync_path
-
-Backend = Literal["auto", "rosbags", "rosbag2_py"]
 
 # rclpy's serialize_message returns up to 12 bytes more than the message has.
 TRAILING_BYTES = (4, 8, 12)
@@ -38,64 +32,6 @@ def contract_topics(contract: Contract) -> dict[str, str]:
     """Types of all topics in the contract, by relative topic name."""
     topics = {stream.topic: stream.type for stream in contract.observations.values()}
     return {**topics, contract.action.topic: contract.action.type}
-
-
-class _Storage(Protocol):
-    def write(self, topic: str, log_ns: int, data: bytes) -> None: ...
-
-    def close(self) -> None: ...
-
-
-class _RosbagsStorage:
-    """Writes with `rosbags`."""
-
-    def __init__(self, path: Path, topics: Mapping[str, str]) -> None:
-        types: Typestore = typestore_for(set(topics.values()))
-        self._writer = Writer(path, version=9, storage_plugin=StoragePlugin.MCAP)
-        self._writer.open()
-        self._connections: dict[str, Connection] = {
-            topic: self._writer.add_connection(topic, name, typestore=types)
-            for topic, name in topics.items()
-        }
-
-    def write(self, topic: str, log_ns: int, data: bytes) -> None:
-        self._writer.write(self._connections[topic], log_ns, data)
-
-    def close(self) -> None:
-        self._writer.close()
-
-
-class _Rosbag2Storage:
-    """Writes with `rosbag2_py` of a ROS installation."""
-
-    def __init__(self, path: Path, topics: Mapping[str, str]) -> None:
-        rosbag2_py: Any = importlib.import_module("rosbag2_py")
-        self._writer = rosbag2_py.SequentialWriter()
-        self._writer.open(
-            rosbag2_py.StorageOptions(uri=str(path), storage_id="mcap"),
-            rosbag2_py.ConverterOptions("cdr", "cdr"),
-        )
-        for index, (topic, name) in enumerate(topics.items()):
-            fields = {"name": topic, "type": name, "serialization_format": "cdr"}
-            try:
-                metadata = rosbag2_py.TopicMetadata(id=index, **fields)
-            except TypeError:  # before Jazzy, topics had no id
-                metadata = rosbag2_py.TopicMetadata(**fields)
-            self._writer.create_topic(metadata)
-
-    def write(self, topic: str, log_ns: int, data: bytes) -> None:
-        self._writer.write(topic, bytes(data), log_ns)
-
-    def close(self) -> None:
-        if hasattr(self._writer, "close"):
-            self._writer.close()
-        del self._writer  # where there is no close(), the destructor finishes the file
-
-
-_STORAGES: dict[str, type[_RosbagsStorage] | type[_Rosbag2Storage]] = {
-    "rosbags": _RosbagsStorage,
-    "rosbag2_py": _Rosbag2Storage,
-}
 
 
 class BagWriter:
@@ -132,15 +68,13 @@ class BagWriter:
         """
         if path.exists():
             raise ConfigError(f"{path}: exists already", hint="choose another episode id")
-        if backend == "auto":
-            backend = "rosbag2_py" if importlib.util.find_spec("rosbag2_py") else "rosbags"
         topics = {**contract_topics(contract), **(extra_topics or {})}
         self.path = path
         self.messages = dict.fromkeys(topics, 0)
         self._names = {topic: f"/{namespace}/{topic}".replace("//", "/") for topic in topics}
         path.parent.mkdir(parents=True, exist_ok=True)
         named = {self._names[topic]: name for topic, name in topics.items()}
-        self._storage: _Storage | None = _STORAGES[backend](path, named)
+        self._storage: Storage | None = open_storage(path, named, backend)
         self._newest_ns = 0
 
     def write(self, topic: str, log_ns: int, data: bytes) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from diwa.data.arrays import array_specs, complete_arrays
 from diwa.data.contract import Contract
 from diwa.data.episode import Kind, Outcome
 from diwa.data.manifest import (
@@ -19,7 +20,6 @@ from diwa.data.manifest import (
     EpisodeFile,
     EpisodeInfo,
     Manifest,
-    array_specs,
     read_manifest,
     read_record,
     record_path,
@@ -182,7 +182,7 @@ class DatasetWriter:
         Raises:
             ConfigError: arrays that do not fit the contract or are not finite.
         """
-        checked = self._checked(episode_id, arrays)
+        checked = complete_arrays(self.contract, episode_id, arrays)
         digest = hashlib.sha256()
         for key in sorted(checked):
             digest.update(f"{key} {checked[key].dtype} {checked[key].shape}".encode())
@@ -219,42 +219,3 @@ class DatasetWriter:
         chosen = [name for name in names if only is None or name in only]
         rows = [read_record(self.path, name).info for name in chosen]
         return Dataset(self.path, write_manifest(self.path, self.contract, rows))
-
-    def _checked(self, name: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Complete arrays in the stored types, after checking them against the contract."""
-        specs = array_specs(self.contract)
-        given = dict(arrays)
-        length = len(given.get("proprio", ()))
-        given.setdefault(
-            "stamp_ns", np.round(np.arange(length) * 1e9 / self.contract.rate_hz).astype(np.int64)
-        )
-        neutral = np.array([self.contract.action.neutral], dtype=np.float32)
-        if "action" in given and len(given["action"]) == length - 1:
-            given["action"] = np.concatenate([given["action"], neutral])
-        if set(given) != set(specs):
-            raise ConfigError(
-                f"episode {name}: wrong keys", got=sorted(given), expected=str(sorted(specs))
-            )
-        checked = {}
-        for key, (dtype, shape) in specs.items():
-            array = np.asarray(given[key])
-            if array.shape != (length, *shape) or length < 2:
-                raise ConfigError(
-                    f"episode {name}: {key} has the wrong shape",
-                    got=array.shape,
-                    expected=str((max(length, 2), *shape)),
-                )
-            if not np.can_cast(array.dtype, dtype, "same_kind"):
-                raise ConfigError(
-                    f"episode {name}: {key} has the wrong type",
-                    got=array.dtype,
-                    expected=str(dtype),
-                )
-            checked[key] = np.ascontiguousarray(array, dtype=dtype)
-            if dtype.kind == "f" and not np.isfinite(checked[key]).all():
-                raise ConfigError(f"episode {name}: {key} is not finite everywhere")
-        if not np.array_equal(checked["action"][-1:], neutral):
-            raise ConfigError(
-                f"episode {name}: the last action must be neutral", got=checked["action"][-1]
-            )
-        return checked

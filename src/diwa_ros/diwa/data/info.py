@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from diwa.data.arrays import array_specs
 from diwa.data.bags import BagReader
 from diwa.data.dataset import Dataset
 from diwa.data.episode import FILE_NAME, EpisodeRecord, find_bags, read_episode
-from diwa.data.manifest import MANIFEST, array_specs
+from diwa.data.manifest import MANIFEST
 from diwa.errors import ConfigError
 from diwa.files import read_json
 

@@ -15,8 +15,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-
 from diwa.config import Config, config_hash, parse_config
 from diwa.data.contract import Contract
 from diwa.data.episode import EpisodeId, Kind, Outcome
@@ -56,22 +54,6 @@ class Manifest(Config):
     episodes: tuple[EpisodeInfo, ...]
     statistics: dict[str, Moments]
     hash: str
-
-
-def array_specs(contract: Contract) -> dict[str, tuple[np.dtype, tuple[int, ...]]]:
-    """Keys of an episode's arrays, with the type and shape of one frame."""
-    specs: dict[str, tuple[np.dtype, tuple[int, ...]]] = {
-        "stamp_ns": (np.dtype(np.int64), ()),
-        "action": (np.dtype(np.float32), (contract.action.size,)),
-        "proprio": (np.dtype(np.float32), (contract.proprio_size,)),
-    }
-    for key, stream in contract.observations.items():
-        if stream.kind == "scene":
-            specs[key] = (np.dtype(np.float32), (stream.size,))
-        elif stream.kind == "image":
-            height, width = stream.store or (stream.height, stream.width)
-            specs[key] = (np.dtype(np.uint8), (height, width, 3))
-    return specs
 
 
 def shard_path(folder: Path, key: str, episode_id: str) -> Path:
