@@ -22,6 +22,7 @@ from diwa.train.finetune_stage import finetune
 from diwa.train.gate_stage import judge_world_model
 from diwa.train.policy_stage import train_policy
 from diwa.train.progress import make_progress
+from diwa.train.results import CHECKPOINT, write_results
 from diwa.train.run import Run, Stage, StageContext, run_stages
 from diwa.train.world_model_stage import train_world_model
 
@@ -71,7 +72,7 @@ def learning_stages(
 
         base = assemble_agent(folders, folders["policy"], device)
         adapted = assemble_agent(folders, folders["finetune"], device)
-        adapted.save(run.path / "checkpoint")
+        adapted.save(run.path / CHECKPOINT)
         return evaluate_pair(context, config, base, adapted)
 
     work: dict[str, Callable[[StageContext], Mapping[str, Any]]] = {
@@ -107,4 +108,6 @@ def main_train(arguments: argparse.Namespace) -> int:
     device = prepare_run(run, config)
     progress = make_progress(arguments.progress)
     run_stages(run, learning_stages(run, dataset, config, device), progress, arguments.until)
+    if arguments.until in (None, STAGES[-1]):
+        progress.message(f"report: {write_results(run, config, dataset)}")
     return 0
