@@ -7,7 +7,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
+from diwa.train.agents import assemble_agent
+from diwa.train.pipeline import learning_stages
+from diwa.train.run import Run, run_stages
+from learning_fixtures import pushing_dataset, tiny_experiment
 from system.graph import Graph
 
 HERE = Path(__file__).parent
@@ -27,3 +32,17 @@ def graph(tmp_path, ros_domain, monkeypatch):
     graph = Graph(tmp_path, ros_domain)
     yield graph
     graph.close()
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory):
+    """A tiny agent for open_drawer, trained for a moment on a made-up world."""
+    run = Run(tmp_path_factory.mktemp("run"))
+    dataset = pushing_dataset(tmp_path_factory.mktemp("pushing"))
+    device = torch.device("cpu")
+    run_stages(run, learning_stages(run, dataset, tiny_experiment(), device), until="classifier")
+    stages = ("world_model", "policy", "classifier")
+    folders = {name: run.stage_dir(name) / "model" for name in stages}
+    path = tmp_path_factory.mktemp("agent") / "checkpoint"
+    assemble_agent(folders, folders["policy"], device).save(path)
+    return path

@@ -176,7 +176,11 @@ def make_env(contract: Contract, cameras: bool, blocks: bool) -> PlayTableEnv:
             expected="rgb_static and rgb_gripper",
             hint="the simulated table has these two cameras",
         )
-    config: dict[str, Any] = {"cameras": cameras and bool(sizes), "blocks": blocks}
+    config: dict[str, Any] = {
+        "cameras": cameras and bool(sizes),
+        "blocks": blocks,
+        "action": contract.action,
+    }
     if "rgb_static" in sizes:
         config["static_size"] = sizes["rgb_static"]
     if "rgb_gripper" in sizes:

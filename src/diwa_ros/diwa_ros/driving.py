@@ -16,7 +16,7 @@ import numpy as np
 from diwa_msgs.msg import ActionChunk
 from diwa_msgs.srv import EndEpisode, ResetScene, StartEpisode
 from rclpy.client import Client
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.task import Future
 
@@ -26,7 +26,7 @@ from diwa_ros import qos
 from diwa_ros.conversions import make_chunk, time_message, time_ns
 from diwa_ros.observing import Observed, Observer
 
-SERVICE_TIMEOUT_S = 30.0
+WAIT_S = 30.0
 TICK_S = 0.1  # the executor returns at least this often
 RESEND_S = 0.5  # without an answer for this long, the last chunk is sent again
 LOST_S = 15.0  # without an answer for this long, the robot counts as lost
@@ -54,7 +54,6 @@ class Driver:
         *,
         acts: bool = True,
     ) -> None:
-        self._node = node
         self._executor = executor
         self._period_s = contract.period_ns / 1e9
         self._observer = Observer(node, contract)
@@ -140,12 +139,19 @@ class Driver:
 
     def result_of(self, future: Future) -> Any:
         """Spin until `future` is done; returns its result."""
-        self._executor.spin_until_future_complete(future, SERVICE_TIMEOUT_S)
-        if not future.done():
-            if not self._node.context.ok():
-                raise ExternalShutdownException
-            raise ConfigError(f"no answer within {SERVICE_TIMEOUT_S:g} s", hint="see the logs")
+        self.wait_until(future.done, "answer")
         return future.result()
+
+    def wait_until(self, condition: Callable[[], bool], what: str) -> None:
+        """Spin until `condition()` is true; `what` is waited for, as named in the error."""
+        deadline = time.monotonic() + WAIT_S
+        while not condition():
+            self._executor.spin_once()
+            if time.monotonic() > deadline:
+                raise ConfigError(
+                    f"no {what} within {WAIT_S:g} s",
+                    hint="start the other nodes, in the same namespace and DDS domain; see logs",
+                )
 
     def _wait_for(self, wanted: Callable[[Observed], bool]) -> Observed:
         started = sent = time.monotonic()
@@ -162,11 +168,5 @@ class Driver:
         return seen
 
     def _call(self, client: Client, request: Any) -> Any:
-        if not client.wait_for_service(SERVICE_TIMEOUT_S):
-            if not self._node.context.ok():
-                raise ExternalShutdownException
-            raise ConfigError(
-                f"service {client.srv_name} does not appear",
-                hint="start the node that offers it, in the same namespace and DDS domain",
-            )
+        self.wait_until(client.service_is_ready, f"service {client.srv_name}")
         return self.result_of(client.call_async(request))

@@ -7,14 +7,13 @@ Success is the task's own condition on the scene, not the policy's opinion.
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from diwa_msgs.action import RunSkill
 from diwa_msgs.msg import PolicyStatus
 from rclpy.action.client import ActionClient, ClientGoalHandle
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 
 from diwa.data.contract import load_contract
@@ -23,7 +22,7 @@ from diwa.files import write_json
 from diwa.sim.tasks import find_task, task_succeeded
 from diwa.train.statistics import wilson
 from diwa_ros import qos
-from diwa_ros.driving import SERVICE_TIMEOUT_S, Driver
+from diwa_ros.driving import Driver
 from diwa_ros.parameters import declare
 from diwa_ros.paths import find_contract
 from diwa_ros.running import run_node
@@ -73,11 +72,9 @@ class EvaluationClient(Node):
     def work(self, executor: SingleThreadedExecutor) -> int:
         """Run all episodes, write the results; returns the exit code."""
         driver = Driver(self, executor, self._contract, self._bridge, acts=False)
-        if not self._skills.wait_for_server(SERVICE_TIMEOUT_S):
-            if not self.context.ok():
-                raise ExternalShutdownException
-            raise ConfigError("no policy server appears", hint="is it active, in this namespace?")
-        task = self._task or self._served_task(driver)
+        driver.wait_until(self._skills.server_is_ready, "policy server")
+        driver.wait_until(lambda: bool(self._served), "status of a policy server with a checkpoint")
+        task = self._task or self._served
         find_task(task)
         results = []
         for index in range(self._episodes):
@@ -113,14 +110,6 @@ class EvaluationClient(Node):
             raise ConfigError(f"the skill could not be run: {result.error_msg}")
         steps = round((last_ns - first.stamp_ns) / self._contract.period_ns)
         return Episode(seed, success, steps, result.success_probability)
-
-    def _served_task(self, driver: Driver) -> str:
-        deadline = time.monotonic() + SERVICE_TIMEOUT_S
-        while not self._served:
-            driver.spin_once()
-            if time.monotonic() > deadline:
-                raise ConfigError("the policy server does not say which skill it serves")
-        return self._served
 
     def _on_status(self, status: PolicyStatus) -> None:
         self._served = status.skill

@@ -59,6 +59,10 @@ def run_node(
     except ConfigError as error:
         get_logger("diwa").fatal(str(error))
         return 2
+    except Exception:
+        if rclpy.ok():
+            raise
+        return 0  # what fails after a signal has shut rclpy down fails because of that
     finally:
         if node is not None:
             node.destroy_node()

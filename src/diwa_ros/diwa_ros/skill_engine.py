@@ -106,6 +106,7 @@ class SkillEngine:
         self._publish = publish
         self._wake = wake
         self._log_error = log_error
+        self._period_s = agent.contract.period_ns / 1e9
         self._sequence = 0
         self._ending = threading.Lock()
         self._worker = Worker(self._on_fault)
@@ -187,12 +188,11 @@ class SkillEngine:
         run.observe(frame)
         if run.probability >= skill.limits.threshold:
             self.end(Result.NONE, f"done: success probability {run.probability:.2f}")
-        elif run.elapsed_s >= skill.limits.time_s:
+        elif run.elapsed_s + self._period_s / 2 >= skill.limits.time_s:
             self.end(Result.TIME_LIMIT, f"not done after {skill.limits.time_s:g} s")
         elif run.needs_plan and frame.stamp_ns == skill.newest_ns:
-            period_s = self._agent.contract.period_ns / 1e9
             chunk, sequence = run.plan(), self._next_sequence()
-            skill.chunk = make_chunk(chunk, frame.stamp_ns, run.epoch, sequence, period_s)
+            skill.chunk = make_chunk(chunk, frame.stamp_ns, run.epoch, sequence, self._period_s)
             self._publish(skill.chunk)
             skill.chunk_at = time.monotonic()
             self.latencies.add(skill.chunk_at - arrived_at)

@@ -114,7 +114,8 @@ class Teleop(Node):
 
     def _play(self, driver: Driver, index: int) -> None:
         """One episode of play."""
-        player = PlayGenerator(np.random.default_rng([self._seed, index]))
+        rng = np.random.default_rng([self._seed, index])
+        player = PlayGenerator(rng, action=self._contract.action)
         seen = driver.reset(self._seed + index, "")
         driver.start_episode("", f"scripted play, seed {self._seed + index}", seen)
         started = time.monotonic()
@@ -142,7 +143,7 @@ class Teleop(Node):
     def _demonstrate_once(self, driver: Driver, attempt: int) -> bool:
         rng = np.random.default_rng([self._seed, attempt])
         style = SkillStyle.sample(rng, noise=self._noise if self._noise >= 0 else None)
-        script = ScriptedSkill(self._task, style, rng)
+        script = ScriptedSkill(self._task, style, rng, self._contract.action)
         first = seen = driver.reset(self._seed + attempt, self._task)
         driver.start_episode(self._task, f"scripted, seed {self._seed + attempt}", seen)
         succeeded, steps_after = False, 0

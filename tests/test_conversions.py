@@ -1,0 +1,189 @@
+# Copyright 2026 The DiWA for ROS 2 authors
+# SPDX-License-Identifier: Apache-2.0
+"""Arrays to messages, over the wire format, and back."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from diwa_msgs.msg import ExecutedAction, TrainingStatus
+from rclpy.serialization import deserialize_message, serialize_message
+from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import JointState
+
+from diwa.control.filter import SafeAction
+from diwa.data.contract import ActionSpec
+from diwa.data.decode import decode, decode_action, epoch_of, stamp_ns
+from diwa.errors import ConfigError
+from diwa_ros import conversions
+from diwa_ros.recording import TopicCount
+from diwa_ros.table import Executed
+
+STAMP_NS = 1_234_567_891_234
+EPOCH = 4_000_000_000
+
+
+def over_the_wire(message):
+    return deserialize_message(serialize_message(message), type(message))
+
+
+def rng():
+    return np.random.default_rng(3)
+
+
+def round_trip_clock(contract):
+    message = Clock()
+    conversions.fill_clock(message, STAMP_NS)
+    assert conversions.time_ns(over_the_wire(message).clock) == STAMP_NS
+
+
+def round_trip_pose(contract):
+    stream = contract.observations["ee_pose"]
+    pose = rng().normal(size=7)
+    message = conversions.make_pose(stream.frame_id)
+    conversions.fill_pose(message, STAMP_NS, pose)
+    received = over_the_wire(message)
+    assert stamp_ns(received) == STAMP_NS
+    assert np.array_equal(decode(received, stream), pose)
+
+
+def round_trip_joints(contract):
+    stream = contract.observations["joint_states"]
+    message = conversions.make_joints(stream.names)
+    for _ in range(2):  # the message is used again
+        positions = rng().normal(size=9)
+        conversions.fill_joints(message, STAMP_NS, positions)
+        received = over_the_wire(message)
+        assert stamp_ns(received) == STAMP_NS
+        assert np.array_equal(decode(received, stream), positions)
+
+
+def round_trip_scene(contract):
+    stream = contract.observations["scene_state"]
+    state = rng().normal(size=24).astype(np.float32)
+    message = conversions.make_scene()
+    conversions.fill_scene(message, STAMP_NS, EPOCH, state)
+    received = over_the_wire(message)
+    assert (stamp_ns(received), epoch_of(received)) == (STAMP_NS, EPOCH)
+    assert np.array_equal(decode(received, stream), state)
+
+
+def round_trip_image(contract):
+    stream = contract.observations["rgb_static"]
+    image = rng().integers(0, 256, (stream.height, stream.width, 3), dtype=np.uint8)
+    message = conversions.make_image(stream.frame_id, stream.encoding)
+    conversions.fill_image(message, STAMP_NS, image[:, ::-1])  # not contiguous
+    received = over_the_wire(message)
+    assert (stamp_ns(received), received.header.frame_id) == (STAMP_NS, stream.frame_id)
+    assert np.array_equal(decode(received, stream), image[:, ::-1])
+
+
+def round_trip_executed(contract):
+    action = rng().uniform(-1, 1, 7).astype(np.float32)
+    safe = SafeAction(action, True, False, True, False)
+    executed = Executed(STAMP_NS, action * 2, safe, held=False)
+    message = ExecutedAction()
+    conversions.fill_executed(message, executed, EPOCH)
+    received = over_the_wire(message)
+    assert (stamp_ns(received), epoch_of(received)) == (STAMP_NS, EPOCH)
+    assert np.array_equal(decode_action(received), action)
+    assert np.array_equal(received.requested, action * 2)
+    flags = ("clipped", "workspace_limited", "leashed", "rejected", "held")
+    assert [getattr(received, flag) for flag in flags] == [True, False, True, False, False]
+
+
+def round_trip_chunk(contract):
+    chunk = rng().uniform(-1, 1, (4, 7)).astype(np.float32)
+    received = over_the_wire(conversions.make_chunk(chunk, STAMP_NS, EPOCH, 7, 1 / 30))
+    assert (stamp_ns(received), epoch_of(received), received.sequence) == (STAMP_NS, EPOCH, 7)
+    assert received.step_period == 1 / 30
+    assert np.array_equal(conversions.decode_chunk(received, contract.action), chunk)
+
+
+def round_trip_hold(contract):
+    received = over_the_wire(conversions.make_hold(STAMP_NS, EPOCH, 8))
+    assert conversions.decode_chunk(received, contract.action).shape == (0, 7)
+    assert epoch_of(received) == EPOCH
+
+
+def round_trip_training_status(contract):
+    message = TrainingStatus(run="/runs/a")
+    progress = {
+        "event": "progress",
+        "stage": "policy",
+        "stage_index": 2,
+        "stages": 6,
+        "progress": 0.25,
+        "remaining_s": None,
+        "metrics": {"loss": 0.5},
+    }
+    conversions.fill_training_status(message, progress)
+    received = over_the_wire(message)
+    assert (received.run, received.stage, received.stage_index) == ("/runs/a", "policy", 2)
+    assert (received.stages, received.progress, received.remaining) == (6, 0.25, -1.0)
+    assert json.loads(received.metrics_json) == {"loss": 0.5}
+
+
+def round_trip_topic_statistics(contract):
+    count = TopicCount("ee_pose", contract.period_ns)
+    for step in (0, 1, 2, 6):
+        count.count(STAMP_NS + step * contract.period_ns, 100)
+    received = over_the_wire(conversions.topic_statistics(count, 30.0, 2.0))
+    assert (received.topic, received.received, received.bytes) == ("ee_pose", 4, 400)
+    assert (received.rate, received.expected_rate, received.gaps) == (2.0, 30.0, 1)
+    assert received.worst_gap == pytest.approx(4 / 30)
+
+
+ROUND_TRIPS = {name[11:]: value for name, value in globals().items() if name.startswith("round_t")}
+
+
+@pytest.mark.parametrize("name", ROUND_TRIPS)
+def test_message_comes_back_as_it_was(camera_contract, name):
+    ROUND_TRIPS[name](camera_contract)
+
+
+def test_round_trips_cover_every_message_that_is_made():
+    made = {
+        name.split("_", 1)[1] for name in vars(conversions) if name.startswith(("fill_", "make_"))
+    }
+    assert made <= set(ROUND_TRIPS)
+
+
+def test_every_stream_of_the_contracts_has_a_message_type(camera_contract):
+    for stream in camera_contract.observations.values():
+        assert conversions.message_type(stream.type).__name__ == stream.type.split("/")[-1]
+
+
+@pytest.mark.parametrize("name", ["PoseStamped", "geometry_msgs/msg/Nothing", "no_msgs/msg/Pose"])
+def test_unknown_message_type_is_a_config_error(name):
+    with pytest.raises(ConfigError, match=name.split("/")[-1]):
+        conversions.message_type(name)
+
+
+def test_request_that_is_no_action_is_reported_as_zeros():
+    safe = SafeAction(np.zeros(7, dtype=np.float32), False, False, False, True)
+    message = ExecutedAction()
+    conversions.fill_executed(message, Executed(0, np.ones(3), safe, held=False), 0)
+    assert np.array_equal(message.requested, np.zeros(7))
+    assert message.rejected
+
+
+@pytest.mark.parametrize(("steps", "size", "numbers"), [(2, 7, 13), (2, 6, 12), (1, 14, 14)])
+def test_chunk_of_other_dimensions_is_refused(steps, size, numbers):
+    message = conversions.make_chunk(np.zeros((1, 7), dtype=np.float32), 0, 0, 0, 0.1)
+    message.steps, message.action_size, message.data = steps, size, [0.0] * numbers
+    with pytest.raises(ConfigError, match="dimensions"):
+        conversions.decode_chunk(message, ActionSpec())
+
+
+def test_stamp_is_read_from_serialised_messages():
+    message = JointState(name=["a"])
+    conversions.set_stamp(message.header.stamp, STAMP_NS)
+    assert conversions.serialized_stamp_ns(serialize_message(message)) == STAMP_NS
+
+
+def test_empty_list_is_no_array():
+    assert conversions.float_list([]) is None
+    assert np.array_equal(conversions.float_list([1, 2]), [1.0, 2.0])
