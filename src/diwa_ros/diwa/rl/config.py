@@ -45,6 +45,7 @@ class PPOConfig(Config):
     value_scale: Scale = 0.5
     bc_scale: Scale = 0.05
     bc_samples: PositiveInt = 2048  # latents with a base-policy chain, per iteration
+    bc_batch: PositiveInt | None = None  # of those, per minibatch; None: as many as chunk steps
     target_kl: PositiveFloat = 1.0
     max_grad_norm: PositiveFloat | None = None
     reward_gamma: Share = 0.99  # of the running reward scale

@@ -126,7 +126,7 @@ class PPO:
                 if train_actor:
                     pick = torch.randint(
                         len(bc_latent),
-                        (min(len(rows), len(bc_latent)),),
+                        (min(config.bc_batch or len(rows), len(bc_latent)),),
                         generator=generator,
                         device=rows.device,
                     )
