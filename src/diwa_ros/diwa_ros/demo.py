@@ -237,8 +237,8 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--profile",
-        default="full",
-        help="name of a file in config/demo: full (half an hour) or smoke (minutes, no claim)",
+        default="demo",
+        help="name of a file in config/demo: demo (half an hour) or smoke (minutes, no claim)",
     )
     parser.add_argument("--run", type=Path, help="run folder; default: runs/demo, runs/demo-smoke")
     parser.add_argument(
@@ -259,7 +259,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             known = ", ".join(sorted(file.stem for file in folder.glob("*.yaml")))
             raise ConfigError(f"profile {arguments.profile}", expected=known)
         profile = load_config(DemoProfile, path)
-        name = "demo" if profile.name == "full" else f"demo-{profile.name}"
+        name = "demo" if profile.name == "demo" else f"demo-{profile.name}"
         run = Run(arguments.run or Path("runs") / name)
         progress = make_progress(arguments.progress)
         report = Demo(profile, run, progress).execute()
