@@ -106,8 +106,8 @@ class SafetyFilter:
         limits, spec = self.limits, self.limits.action
         unit_m, unit_rad = spec.position_m_per_unit, spec.rotation_rad_per_unit
         inside = np.clip(action, -1.0, 1.0)
-        move = _shorten(inside[:3] * unit_m, limits.max_step_m)
-        turn = _shorten(inside[3:6] * unit_rad, limits.max_step_rad)
+        move = shortened(inside[:3] * unit_m, limits.max_step_m)
+        turn = shortened(inside[3:6] * unit_rad, limits.max_step_rad)
         clipped = (
             not np.array_equal(inside[:6], action[:6])
             or _differ(move, inside[:3] * unit_m)
@@ -152,7 +152,8 @@ def _valid_pose(value: object) -> np.ndarray | None:
     return pose if 0.5 < np.abs(pose[3:]).sum() < 4.0 else None
 
 
-def _shorten(vector: np.ndarray, limit: float) -> np.ndarray:
+def shortened(vector: np.ndarray, limit: float) -> np.ndarray:
+    """`vector`, scaled down to the length `limit` where it is longer."""
     length = float(np.sqrt(vector @ vector))
     return vector if length <= limit else vector * (limit / length)
 
@@ -163,7 +164,7 @@ def _leash_move(move: np.ndarray, offset: np.ndarray, leash: float) -> np.ndarra
     Along the leash's end the arm can still slide. `offset` is desired minus measured position.
     """
     radius = max(leash, float(np.sqrt(offset @ offset)))
-    return _shorten(offset + move, radius) - offset
+    return shortened(offset + move, radius) - offset
 
 
 def shorten_to_leash(move: np.ndarray, offset: np.ndarray, leash: float) -> np.ndarray:

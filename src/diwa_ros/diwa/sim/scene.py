@@ -77,11 +77,12 @@ class PlayScene:
         scene = np.zeros(SCENE_SIZE)
         scene[:4] = self._joint_positions()
         scene[4:6] = self.lights.bulb, self.lights.led
-        for index, body in enumerate(self._blocks):
-            position, quaternion = self._bullet.getBasePositionAndOrientation(body)
-            start = 6 + 6 * index
-            scene[start : start + 3] = position
-            scene[start + 3 : start + 6] = euler_from_quaternion(np.array(quaternion))
+        if self._blocks:
+            poses = [self._bullet.getBasePositionAndOrientation(body) for body in self._blocks]
+            euler = euler_from_quaternion(np.array([quaternion for _, quaternion in poses]))
+            blocks = scene[6:].reshape(-1, 6)  # a view
+            blocks[:, :3] = [position for position, _ in poses]
+            blocks[:, 3:] = euler
         return scene
 
     def _joint_positions(self) -> list[float]:

@@ -1,19 +1,30 @@
 # Copyright 2026 The DiWA for ROS 2 authors
 # SPDX-License-Identifier: Apache-2.0
-"""URDF text of the table, made from the measures in `geometry`."""
+"""URDF text of the table, made from the measures in `geometry`.
+
+Two shapes come as meshes: the prism, which URDF does not have, and what is seen of a cylinder,
+which TinyRenderer would draw almost as a ball.
+"""
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 from diwa.sim.geometry import BASE, LINKS, PEDESTAL, SLOPE_SECTION, Link, Part
 
 FRICTION = 0.5
+CYLINDER_SIDES = 20
 
 
 def write_table_urdf(folder: Path) -> Path:
-    """Write the table's URDF and the prism mesh that it needs into `folder`."""
-    (folder / "prism.obj").write_text(_prism_mesh(), encoding="ascii")
+    """Write the table's URDF and the meshes that it needs into `folder`."""
+    prism = _extruded_mesh([(x, y, z) for x in (-0.5, 0.5) for y, z in SLOPE_SECTION])
+    (folder / "prism.obj").write_text(prism, encoding="ascii")
+    turns = [2 * math.pi * k / CYLINDER_SIDES for k in range(CYLINDER_SIDES)]
+    circle = [(math.cos(turn), math.sin(turn)) for turn in turns]
+    cylinder = _extruded_mesh([(x, y, z) for z in (-0.5, 0.5) for x, y in circle])
+    (folder / "cylinder.obj").write_text(cylinder, encoding="ascii")
     lines = ['<robot name="play_table">', *_link("base_link", (*BASE, PEDESTAL), 0.0)]
     for link in LINKS:
         lines += _link(link.name, link.parts, link.mass) + _joint(link)
@@ -31,17 +42,16 @@ def _link(name: str, parts: tuple[Part, ...], mass: float) -> list[str]:
     ]
     for index, part in enumerate(parts):
         x, y, z = part.centre
-        shape = [
-            f'<origin xyz="{x:.6f} {y:.6f} {z:.6f}" rpy="{part.roll:.9f} 0 0"/>',
-            f"<geometry>{_shape(part)}</geometry>",
-        ]
+        origin = f'<origin xyz="{x:.6f} {y:.6f} {z:.6f}" rpy="{part.roll:.9f} 0 0"/>'
+        seen = f"<geometry>{_seen_shape(part)}</geometry>"
+        touched = f"<geometry>{_shape(part)}</geometry>"
         red, green, blue, alpha = part.color
         material = (
             f'<material name="{name}_{index}">',
             f'<color rgba="{red} {green} {blue} {alpha}"/></material>',
         )
-        lines += ["<visual>", *shape, *material, "</visual>"]
-        lines += ["<collision>", *shape, "</collision>"]
+        lines += ["<visual>", origin, seen, *material, "</visual>"]
+        lines += ["<collision>", origin, touched, "</collision>"]
     return [*lines, "</link>"]
 
 
@@ -53,7 +63,16 @@ def _shape(part: Part) -> str:
         return f'<cylinder radius="{a:.6f}" length="{c:.6f}"/>'
     if part.shape == "sphere":
         return f'<sphere radius="{a:.6f}"/>'
-    return f'<mesh filename="prism.obj" scale="{a:.6f} {b:.6f} {c:.6f}"/>'
+    return _mesh("prism.obj", part)
+
+
+def _seen_shape(part: Part) -> str:
+    return _mesh("cylinder.obj", part) if part.shape == "cylinder" else _shape(part)
+
+
+def _mesh(name: str, part: Part) -> str:
+    scale = " ".join(f"{value:.6f}" for value in part.size)
+    return f'<mesh filename="{name}" scale="{scale}"/>'
 
 
 def _joint(link: Link) -> list[str]:
@@ -71,11 +90,15 @@ def _joint(link: Link) -> list[str]:
     return [*lines, "</joint>"]
 
 
-def _prism_mesh() -> str:
-    """The slope's cross section, one metre wide along x and centred, as Wavefront OBJ."""
-    vertices = [(x, y, z) for x in (-0.5, 0.5) for y, z in SLOPE_SECTION]
-    faces = [(4, 3, 2, 1), (5, 6, 7, 8)]  # the two ends, seen from outside
-    faces += [(i + 1, (i + 1) % 4 + 1, (i + 1) % 4 + 5, i + 5) for i in range(4)]
-    triangles = [(a, b, c) for a, b, c, _ in faces] + [(a, c, d) for a, _, c, d in faces]
-    lines = [f"v {x} {y} {z}" for x, y, z in vertices]
+def _extruded_mesh(vertices: list[tuple[float, float, float]]) -> str:
+    """Wavefront OBJ of a body between two equal polygons, given one after the other.
+
+    Seen against the direction of extrusion, the polygons go round counterclockwise.
+    """
+    n = len(vertices) // 2
+    around = [(k + 1, (k + 1) % n + 1) for k in range(n)]
+    triangles = [(1, b, a) for a, b in around[1:-1]]
+    triangles += [(n + 1, n + a, n + b) for a, b in around[1:-1]]
+    triangles += [(a, b, n + b) for a, b in around] + [(a, n + b, n + a) for a, b in around]
+    lines = [f"v {x:.6f} {y:.6f} {z:.6f}" for x, y, z in vertices]
     return "\n".join([*lines, *(f"f {a} {b} {c}" for a, b, c in triangles)]) + "\n"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from diwa.control.filter import shorten_to_leash
+from diwa.control.filter import shorten_to_leash, shortened
 from diwa.control.poses import euler_from_quaternion, wrap_angle
 from diwa.data.contract import ActionSpec
 
@@ -118,6 +118,7 @@ class WaypointFollower:
         self._spec = spec
         self._index = 0
         self._steps_left: int | None = None
+        self._segment_start = np.zeros(6)
         self._rest = 0
 
     @property
@@ -147,11 +148,21 @@ class WaypointFollower:
         return action.astype(np.float32)
 
     def _motion(self, target: np.ndarray, waypoint: Waypoint) -> np.ndarray:
+        """Straight to the waypoint; near things, back to the straight way first."""
         difference = _difference(waypoint.pose, target)
-        move = difference[:3] / self._spec.position_m_per_unit
-        move *= min(1.0, self._style.speed / max(float(np.linalg.norm(move)), 1e-9))
+        unit = self._spec.position_m_per_unit
+        fastest = self._style.speed * unit
+        ahead = difference[:3]
+        line = waypoint.pose[:3] - self._segment_start[:3]
+        length = float(np.linalg.norm(line))
+        if waypoint.contact and length > ARRIVED_M:
+            along = float(ahead @ line) / length * line / length
+            aside = ahead - along
+            ahead = aside + shortened(along, fastest)
         turn = difference[3:] / self._spec.rotation_rad_per_unit
-        return np.concatenate([move, np.clip(turn, -TURN_LIMIT, TURN_LIMIT)])
+        return np.concatenate(
+            [shortened(ahead, fastest) / unit, np.clip(turn, -TURN_LIMIT, TURN_LIMIT)]
+        )
 
     def _advance(self, target: np.ndarray) -> None:
         """Go on to the next waypoint when this one is reached, or takes too long."""
@@ -161,6 +172,7 @@ class WaypointFollower:
         difference = _difference(waypoint.pose, target)
         if self._steps_left is None:
             self._steps_left = self._expected_steps(difference)
+            self._segment_start = target.copy()
         self._steps_left -= 1
         near = (
             np.linalg.norm(difference[:3]) < ARRIVED_M

@@ -1,0 +1,77 @@
+# Copyright 2026 The DiWA for ROS 2 authors
+# SPDX-License-Identifier: Apache-2.0
+"""Play goes on and on, does many different things, and needs no reset."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from diwa.control.filter import SafetyFilter, SafetyLimits
+from diwa.sim.play import PlayGenerator
+from diwa.sim.play_table import PlayTableConfig, PlayTableEnv
+from diwa.sim.tasks import SKILLS, task_succeeded
+
+
+@pytest.fixture(scope="module")
+def env():
+    env = PlayTableEnv()
+    yield env
+    env.close()
+
+
+def test_play_accomplishes_many_skills_in_3000_steps_without_a_reset(env, camera_contract):
+    safety = SafetyFilter(SafetyLimits.from_contract(camera_contract))
+    play = PlayGenerator(np.random.default_rng(0))
+    observation, _ = env.reset(seed=0)
+    before, label = observation["scene_obs"], ""
+    tried, done = Counter(), Counter()
+    moves = []
+    for _ in range(3000):
+        action = play.act(observation["robot_obs"], observation["scene_obs"])
+        if play.label != label:
+            if label:
+                tried[label] += 1
+                done[label] += bool(task_succeeded(label, before, observation["scene_obs"]))
+            before, label = observation["scene_obs"], play.label
+        safe = safety.filter(action, env.target_pose, env.tcp_pose)
+        moves.append(np.abs(safe.action[:6]).max())
+        observation, *_ = env.step(safe.action)
+    print(f"tried {dict(tried)}, done {dict(done)}, {safety.counts}")
+    assert len([skill for skill, count in done.items() if count]) >= 6
+    assert sum(done.values()) >= 0.9 * sum(tried.values())
+    still = np.array(moves) == 0
+    assert 0.03 < still.mean() < 0.4  # rests now and then
+    counts = safety.counts
+    assert counts.clipped + counts.workspace_limited + counts.leashed < 0.05 * counts.actions
+
+
+def test_play_brings_a_joint_back_from_the_middle_of_its_range():
+    env = PlayTableEnv(PlayTableConfig(blocks=False))
+    scene = np.zeros(24)
+    scene[0] = 0.14
+    skills = ("move_slider_left", "move_slider_right")
+    play = PlayGenerator(np.random.default_rng(1), skills, wander=0.0, rest=0.0)
+    observation, _ = env.reset(seed=0, options={"scene_obs": scene})
+    for _ in range(400):
+        assert play.label in ("", *SKILLS)
+        observation, *_ = env.step(play.act(observation["robot_obs"], observation["scene_obs"]))
+        if min(observation["scene_obs"][0], 0.28 - observation["scene_obs"][0]) < 0.03:
+            break
+    else:
+        pytest.fail(f"slide still at {observation['scene_obs'][0]}")
+    env.close()
+
+
+def test_same_seed_plays_the_same_and_reset_forgets(env):
+    observation, _ = env.reset(seed=0)
+    robot, scene = observation["robot_obs"], observation["scene_obs"]
+
+    def first(play):
+        return np.stack([play.act(robot, scene) for _ in range(30)])
+
+    play = PlayGenerator(np.random.default_rng(5))
+    same = PlayGenerator(np.random.default_rng(5))
+    np.testing.assert_array_equal(first(play), first(same))
+    play.reset()
+    assert play.label == ""
