@@ -39,7 +39,6 @@ SLIDE_HANDLE = (0.04, 0.0144, 0.5703)  # centre of the handle bars with the join
 DRAWER_HANDLE = (0.18, -0.25, 0.36)
 SWITCH_HANDLE = (0.30, 0.0181, 0.5288)
 BUTTON_CENTRE = (-0.12, -0.12)
-BUTTON_TOP = 0.484  # [m]
 
 
 @dataclass(frozen=True)
