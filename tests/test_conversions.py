@@ -5,10 +5,11 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from diwa_msgs.msg import ExecutedAction, TrainingStatus
+from diwa_msgs.msg import EpisodeEvent, ExecutedAction, RecorderStatus, TrainingStatus
 from rclpy.serialization import deserialize_message, serialize_message
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import JointState
@@ -134,6 +135,28 @@ def round_trip_topic_statistics(contract):
     assert (received.topic, received.received, received.bytes) == ("ee_pose", 4, 400)
     assert (received.rate, received.expected_rate, received.gaps) == (2.0, 30.0, 1)
     assert received.worst_gap == pytest.approx(4 / 30)
+
+
+def round_trip_recorder_status(contract):
+    recording = SimpleNamespace(
+        episode_id="episode_0001",
+        messages=2,
+        counts={"ee_pose": TopicCount("ee_pose", contract.period_ns)},
+        duration_s=lambda now_ns: now_ns / 1e9,
+    )
+    message = RecorderStatus(recording=True)
+    conversions.fill_recorder_status(message, recording, 30.0, 2_000_000_000)
+    received = over_the_wire(message)
+    assert (received.episode_id, received.messages, received.duration) == ("episode_0001", 2, 2.0)
+    assert [topic.topic for topic in received.topics] == ["ee_pose"]
+
+
+def round_trip_event(contract):
+    event = conversions.episode_event("e", EpisodeEvent.ENDED, "open_drawer", "failure", "late")
+    received = over_the_wire(event)
+    assert (received.episode_id, received.kind, received.task) == ("e", 1, "open_drawer")
+    assert conversions.outcome_name(received.outcome) == "failure"
+    assert conversions.outcome_name(99) == "unknown"
 
 
 ROUND_TRIPS = {name[11:]: value for name, value in globals().items() if name.startswith("round_t")}

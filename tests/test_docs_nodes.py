@@ -35,10 +35,8 @@ def documented(node):
     """Type and default in the parameter table of a node's section."""
     text = (ROOT / "docs" / "nodes.md").read_text()
     section = text.split(f"\n## {node}\n")[1].split("\n## ")[0]
-    return {
-        name: (kind, default)
-        for name, kind, default in re.findall(r"^\| `(\w+)` \| (bool|int|double|string) \| (.+?) \|", section, re.M)
-    }
+    row = re.compile(r"^\| `(\w+)` \| (bool|int|double|string) \| (.+?) \|", re.MULTILINE)
+    return {name: (kind, default) for name, kind, default in row.findall(section)}
 
 
 @pytest.mark.parametrize("node", NODES)

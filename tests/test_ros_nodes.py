@@ -14,7 +14,7 @@ from diwa.errors import ConfigError
 from diwa.sim.play_table import PlayTableEnv
 from diwa_ros import keyboard, lifecycle, paths
 from diwa_ros.observing import robot_observation
-from diwa_ros.recording import Recording, TopicCount, next_episode_id
+from diwa_ros.recording import Arrival, Recording, TopicCount, next_episode_id
 from diwa_ros.table import Table
 from diwa_ros.worker import Worker
 
@@ -156,7 +156,7 @@ def test_recording_leaves_out_repetitions_and_what_is_older_than_its_start(
     recording = Recording(tmp_path, "e_0000", lowdim_contract, start_stamp_ns=200)
     assert recording.missing() == ["ee_pose", "joint_states", "scene_state"]
     for stamp in (100, 200, 200, 300):
-        recording.write("ee_pose", stamp, 10_000 + stamp, b"\0\1\0\0")
+        recording.write(Arrival("ee_pose", stamp, 10_000 + stamp, b"\0\1\0\0"))
     assert recording.messages == 2
     assert recording.missing() == ["joint_states", "scene_state"]
     assert not recording.reached(300)

@@ -35,43 +35,20 @@ class CalvinBridge(Node):
         name = declare(
             self, "contract", "panda_calvin", "contract: a YAML file, or the name of one we ship"
         )
-        self._factor = declare(
-            self,
-            "real_time_factor",
-            1.0,
-            "speed against real time; 0: in step with the actions, one step per action received",
-            minimum=0.0,
-            maximum=100.0,
-        )
         cameras = declare(self, "cameras", True, "render and publish the contract's images")
         blocks = declare(self, "blocks", True, "put the three blocks on the table")
         seed = declare(self, "seed", 0, "of the first scene", minimum=0, maximum=2**31 - 1)
-        stale_s = declare(
-            self,
-            "stale_after_s",
-            0.5,
-            "without actions for this long, a running bridge says so; it holds from the first step",
-            minimum=0.0,
-            maximum=60.0,
-        )
-        idle_s = declare(
-            self,
-            "idle_period_s",
-            0.1,
-            "in step with the actions: the latest observation is published again this often while "
-            "no action comes, with the same stamp",
-            minimum=0.01,
-            maximum=10.0,
-        )
+        self._declare_timing()
         self._contract = load_contract(find_contract(name))
         self._table = Table(make_env(self._contract, cameras, blocks), self._contract, seed)
         self._queue = ChunkQueue()
         self._queue.set_epoch(self._table.epoch)
-        self._watchdog = Watchdog(stale_s)
+        self._watchdog = Watchdog(self._stale_s)
         self._commanded = False  # someone has driven in this episode
         self._stale = False
         self._discarded = 0
         self._reported_steps = 0
+        self._idle_steps = -1
         self._executed = ExecutedAction()
         self._actions = self.create_publisher(
             ExecutedAction, self._contract.action.topic, qos.OBSERVATION
@@ -82,10 +59,36 @@ class CalvinBridge(Node):
         if self._factor > 0:
             self.create_timer(1 / (self._contract.rate_hz * self._factor), self._on_tick)
         else:
-            self.create_timer(idle_s, self._on_idle)
-        self._idle_steps = -1
+            self.create_timer(self._idle_s, self._on_idle)
         self._diagnostics = Diagnostics(self, self._report)
         self._observations.publish(self._table)
+
+    def _declare_timing(self) -> None:
+        self._factor = declare(
+            self,
+            "real_time_factor",
+            1.0,
+            "speed against real time; 0: in step with the actions, one step per action received",
+            minimum=0.0,
+            maximum=100.0,
+        )
+        self._stale_s = declare(
+            self,
+            "stale_after_s",
+            0.5,
+            "without actions for this long, a running bridge says so; it holds from the first step",
+            minimum=0.0,
+            maximum=60.0,
+        )
+        self._idle_s = declare(
+            self,
+            "idle_period_s",
+            0.1,
+            "in step with the actions: the latest observation is published again this often while "
+            "no action comes, with the same stamp",
+            minimum=0.01,
+            maximum=10.0,
+        )
 
     def _on_chunk(self, message: ActionChunk) -> None:
         try:

@@ -17,20 +17,34 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from builtin_interfaces.msg import Time
-from diwa_msgs.msg import ActionChunk, ExecutedAction, SceneState, TopicStatistics, TrainingStatus
+from diwa_msgs.msg import (
+    ActionChunk,
+    EpisodeEvent,
+    ExecutedAction,
+    RecorderStatus,
+    SceneState,
+    TopicStatistics,
+    TrainingStatus,
+)
 from geometry_msgs.msg import PoseStamped
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import Header
 
 from diwa.data.contract import ActionSpec
+from diwa.data.episode import Outcome
 from diwa.errors import ConfigError
 
 if TYPE_CHECKING:
-    from diwa_ros.recording import TopicCount
+    from diwa_ros.recording import Recording, TopicCount
     from diwa_ros.table import Executed
 
 SECOND_NS = 1_000_000_000
+OUTCOMES: dict[int, Outcome] = {
+    EpisodeEvent.UNKNOWN: "unknown",
+    EpisodeEvent.SUCCESS: "success",
+    EpisodeEvent.FAILURE: "failure",
+}
 
 
 def message_type(name: str) -> type:
@@ -177,6 +191,31 @@ def decode_chunk(message: ActionChunk, spec: ActionSpec) -> np.ndarray:
             hint="the publisher and this node use different contracts",
         )
     return data.reshape(message.steps, message.action_size)
+
+
+def outcome_name(outcome: int) -> Outcome:
+    """Outcome of an EndEpisode request; what is not known there is unknown."""
+    return OUTCOMES.get(outcome, "unknown")
+
+
+def episode_event(
+    episode_id: str, kind: int, task: str, outcome: Outcome, reason: str
+) -> EpisodeEvent:
+    """An event without its stamp; `kind` is a constant of EpisodeEvent."""
+    number = next(number for number, name in OUTCOMES.items() if name == outcome)
+    return EpisodeEvent(episode_id=episode_id, kind=kind, task=task, outcome=number, reason=reason)
+
+
+def fill_recorder_status(
+    status: RecorderStatus, recording: Recording, expected_hz: float, now_ns: int
+) -> None:
+    """Set what is known of an open or finished episode."""
+    status.episode_id = recording.episode_id
+    status.messages = recording.messages
+    status.duration = recording.duration_s(now_ns)
+    status.topics = [
+        topic_statistics(count, expected_hz, status.duration) for count in recording.counts.values()
+    ]
 
 
 def topic_statistics(count: TopicCount, expected_hz: float, duration_s: float) -> TopicStatistics:

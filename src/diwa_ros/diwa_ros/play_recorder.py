@@ -4,11 +4,9 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 from diwa_msgs.msg import EpisodeEvent, RecorderStatus
 from diwa_msgs.srv import EndEpisode, StartEpisode
@@ -22,33 +20,23 @@ from diwa.data.episode import Outcome
 from diwa.errors import ConfigError
 from diwa_ros import qos
 from diwa_ros.conversions import (
+    episode_event,
+    fill_recorder_status,
     message_type,
+    outcome_name,
     serialized_stamp_ns,
     time_ns,
-    topic_statistics,
 )
 from diwa_ros.diagnostics import ERROR, OK, WARN, Diagnostics, Report
 from diwa_ros.lifecycle import LifecycleNode, lasting_logger
 from diwa_ros.parameters import declare
 from diwa_ros.paths import find_contract
-from diwa_ros.recording import Recording, next_episode_id
+from diwa_ros.recording import Arrival, Arrivals, Recording, next_episode_id
 from diwa_ros.running import run_node
 
-OUTCOMES: dict[int, Outcome] = {
-    EndEpisode.Request.UNKNOWN: "unknown",
-    EndEpisode.Request.SUCCESS: "success",
-    EndEpisode.Request.FAILURE: "failure",
-}
 STATUS_PERIOD_S = 0.5
 WAIT_S = 2.0  # for messages that are still on their way when an episode starts or ends
-REMEMBERED = 4  # messages per topic, for an episode that starts at an earlier stamp
 DEPTH = 500  # messages per topic that may wait while the disk is busy
-
-
-class _Arrival(NamedTuple):
-    stamp_ns: int
-    receive_ns: int
-    data: bytes
 
 
 class PlayRecorder(LifecycleNode):
@@ -65,7 +53,7 @@ class PlayRecorder(LifecycleNode):
         )
         self._contract: Contract | None = None
         self._inputs: list[Subscription] = []
-        self._arrivals: dict[str, deque[_Arrival]] = {}
+        self._arrivals = Arrivals()
         self._recording: Recording | None = None  # the open episode
         self._last: Recording | None = None  # the open or the latest one
         self._active = False
@@ -109,25 +97,24 @@ class PlayRecorder(LifecycleNode):
         self._arrivals.clear()
 
     def _subscribe(self, topic: str, type_name: str, profile: QoSProfile) -> None:
-        self._arrivals[topic] = deque(maxlen=REMEMBERED)
         callback = partial(self._on_message, topic)
         kind = message_type(type_name)
         self._inputs.append(self.create_subscription(kind, topic, callback, profile, raw=True))
 
     def _on_message(self, topic: str, data: bytes) -> None:
-        receive_ns = self.get_clock().now().nanoseconds
-        arrival = _Arrival(serialized_stamp_ns(data), receive_ns, data)
-        self._arrivals[topic].append(arrival)
+        now_ns = self.get_clock().now().nanoseconds
+        arrival = Arrival(topic, serialized_stamp_ns(data), now_ns, data)
+        self._arrivals.add(arrival)
         recording = self._recording
         if recording is None:
             return
-        self._write(recording, topic, arrival)
+        self._write(recording, arrival)
         if self._awaited is not None and self._awaited():
             self._waiting.set_result(True)
 
-    def _write(self, recording: Recording, topic: str, arrival: _Arrival) -> None:
+    def _write(self, recording: Recording, arrival: Arrival) -> None:
         try:
-            recording.write(topic, arrival.stamp_ns, arrival.receive_ns, arrival.data)
+            recording.write(arrival)
         except OSError as error:
             self._fail(f"cannot write {recording.episode_id}: {error}")
             self._discard(recording, self._last_error)
@@ -166,9 +153,8 @@ class PlayRecorder(LifecycleNode):
             start_stamp_ns=start_ns,
         )
         if start_ns:
-            for topic, arrivals in self._arrivals.items():
-                for arrival in arrivals:
-                    self._write(recording, topic, arrival)
+            for arrival in self._arrivals.latest():
+                self._write(recording, arrival)
         self._announce(EpisodeEvent.STARTED, recording)
         return recording
 
@@ -189,7 +175,7 @@ class PlayRecorder(LifecycleNode):
             self._discard(recording, request.reason)
             response.success = True
         else:
-            outcome = OUTCOMES.get(request.outcome, "unknown")
+            outcome = outcome_name(request.outcome)
             response.path = self._keep(recording, request.task, outcome, request.reason)
             response.success = bool(response.path)
             response.message = "" if response.success else self._last_error
@@ -244,9 +230,7 @@ class PlayRecorder(LifecycleNode):
         lasting_logger(self).info(f"{recording.episode_id} {word}, {recording.messages} messages")
         if not self.context.ok():
             return
-        event = EpisodeEvent(kind=kind, episode_id=recording.episode_id, reason=reason)
-        event.task = recording.task
-        event.outcome = next(number for number, name in OUTCOMES.items() if name == outcome)
+        event = episode_event(recording.episode_id, kind, recording.task, outcome, reason)
         event.header.stamp = self.get_clock().now().to_msg()
         self._events.publish(event)
 
@@ -257,13 +241,7 @@ class PlayRecorder(LifecycleNode):
         status.episodes_recorded = self._recorded
         status.last_error = self._last_error
         if self._last is not None and self._contract is not None:
-            status.episode_id = self._last.episode_id
-            status.messages = self._last.messages
-            status.duration = self._last.duration_s(now.nanoseconds)
-            status.topics = [
-                topic_statistics(count, self._contract.rate_hz, status.duration)
-                for count in self._last.counts.values()
-            ]
+            fill_recorder_status(status, self._last, self._contract.rate_hz, now.nanoseconds)
         self._status.publish(status)
 
     def _report(self) -> Report:

@@ -8,14 +8,46 @@ takes half an episode for a whole one, whatever happens to the recorder.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from diwa.data.bags import BagWriter, contract_topics
 from diwa.data.contract import Contract
 from diwa.data.episode import EpisodeRecord, Outcome
 
+REMEMBERED = 4  # messages per topic, for an episode that starts at an earlier stamp
 GAP_PERIODS = 2.0  # a longer time between two stamps of a topic is a gap
+
+
+class Arrival(NamedTuple):
+    """A message as it came in."""
+
+    topic: str
+    stamp_ns: int  # header stamp
+    receive_ns: int
+    data: bytes  # CDR
+
+
+class Arrivals:
+    """The last few messages of every topic."""
+
+    def __init__(self) -> None:
+        self._by_topic: dict[str, deque[Arrival]] = {}
+
+    def add(self, arrival: Arrival) -> None:
+        """Remember a message."""
+        self._by_topic.setdefault(arrival.topic, deque(maxlen=REMEMBERED)).append(arrival)
+
+    def latest(self) -> list[Arrival]:
+        """What is remembered, in the order in which it came."""
+        arrivals = [arrival for queue in self._by_topic.values() for arrival in queue]
+        return sorted(arrivals, key=lambda arrival: arrival.receive_ns)
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._by_topic.clear()
 
 
 class TopicCount:
@@ -85,14 +117,14 @@ class Recording:
         """Messages written."""
         return sum(count.received for count in self.counts.values())
 
-    def write(self, topic: str, stamp_ns: int, receive_ns: int, data: bytes) -> None:
-        """Add a serialised message; repetitions (the same stamp again) are left out."""
-        count = self.counts[topic]
-        if stamp_ns < self._start_stamp_ns or stamp_ns == count.last_ns:
+    def write(self, arrival: Arrival) -> None:
+        """Add a message; repetitions (the same stamp again) are left out."""
+        count = self.counts[arrival.topic]
+        if arrival.stamp_ns < self._start_stamp_ns or arrival.stamp_ns == count.last_ns:
             return
-        self._writer.write(topic, receive_ns, data)
-        self._last_receive_ns = receive_ns
-        count.count(stamp_ns, len(data))
+        self._writer.write(arrival.topic, arrival.receive_ns, arrival.data)
+        self._last_receive_ns = arrival.receive_ns
+        count.count(arrival.stamp_ns, len(arrival.data))
 
     def missing(self) -> list[str]:
         """Observation topics without a message yet, in an episode with a start stamp."""

@@ -51,6 +51,27 @@ class Teleop(Node):
         self._task = declare(
             self, "task", "", "skill to demonstrate; in keyboard mode may be empty"
         )
+        self._declare_script()
+        self._seed = declare(
+            self,
+            "seed",
+            0,
+            "of scenes and scripts; episodes count up",
+            minimum=0,
+            maximum=2**31 - 1,
+        )
+        self._speed = declare(
+            self, "speed", 0.5, "of keyboard motions, 1 is the largest", minimum=0.01, maximum=1.0
+        )
+        self._bridge = declare(self, "bridge", "calvin_bridge", "name of the simulation's node")
+        recorder = declare(self, "recorder", "play_recorder", "name of the recorder's node")
+        record = declare(self, "record", True, "start and end the recorder's episodes")
+        self._recorder = recorder if record else ""
+        self._contract = load_contract(find_contract(name))
+        if self._mode == "demos" or self._task:
+            find_task(self._task)
+
+    def _declare_script(self) -> None:
         self._episodes = declare(
             self, "episodes", 1, "episodes to record, for scripts", minimum=1, maximum=1_000_000
         )
@@ -81,24 +102,6 @@ class Teleop(Node):
         self._keep_failures = declare(
             self, "keep_failures", False, "keep failed demonstrations too; they do not count"
         )
-        self._seed = declare(
-            self,
-            "seed",
-            0,
-            "of scenes and scripts; episodes count up",
-            minimum=0,
-            maximum=2**31 - 1,
-        )
-        self._speed = declare(
-            self, "speed", 0.5, "of keyboard motions, 1 is the largest", minimum=0.01, maximum=1.0
-        )
-        self._bridge = declare(self, "bridge", "calvin_bridge", "name of the simulation's node")
-        recorder = declare(self, "recorder", "play_recorder", "name of the recorder's node")
-        record = declare(self, "record", True, "start and end the recorder's episodes")
-        self._recorder = recorder if record else ""
-        self._contract = load_contract(find_contract(name))
-        if self._mode == "demos" or self._task:
-            find_task(self._task)
 
     def work(self, executor: SingleThreadedExecutor) -> int:
         """Do what `mode` says; returns the exit code."""
