@@ -18,7 +18,7 @@ from diwa.train.labels import SceneLabeller, demos_of, outcome_labels
 from diwa.train.latents import observed_and_dreamed
 from diwa.train.loop import LoopState, Randomness, run_loop
 from diwa.train.models import load_world_model, save_classifier
-from diwa.train.run import StageContext
+from diwa.train.run import StageContext, StopFlag
 from diwa.train.windows import WindowSampler, split_episodes
 from diwa.world_model.model import WorldModel
 
@@ -30,6 +30,7 @@ def labelled_latents(
     episode_ids: list[str],
     count: int,
     random: Randomness,
+    stop: StopFlag,
 ) -> tuple[Tensor, Tensor]:
     """About `count` latents (N, F), half of them dreamed, and their labels (N,) int64."""
     settings = config.classifier_training
@@ -41,6 +42,7 @@ def labelled_latents(
     labels = frame_labels(dataset, config, sampler.episode_ids)
     latents, targets, found = [], [], 0
     while found < count:
+        stop.check()
         batch = sampler.sample(64, random.cpu)
         truth = np.stack(
             [
@@ -97,11 +99,17 @@ def train_classifier(
     train_ids, held_ids = _episodes(dataset, config)
     context.progress.start("latents for the classifier", 2)
     latents, labels = labelled_latents(
-        world_model, dataset, config, train_ids, settings.latents, data_random
+        world_model, dataset, config, train_ids, settings.latents, data_random, context.stop
     )
     context.progress.advance()
     held, held_labels = labelled_latents(
-        world_model, dataset, config, held_ids, max(1, settings.latents // 5), data_random
+        world_model,
+        dataset,
+        config,
+        held_ids,
+        max(1, settings.latents // 5),
+        data_random,
+        context.stop,
     )
     context.progress.advance()
     torch.manual_seed(config.seed + 21)

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 import pydantic
@@ -114,8 +113,3 @@ class ExperimentConfig(Config):
     ppo: PPOConfig = PPOConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     claim: bool = True  # False: a rehearsal whose figures say nothing about the method
-
-
-def resolve_experiment(name: str) -> Path:
-    """A path to an experiment file, or the name of one that ships with the package."""
-    return Path(name)

@@ -119,4 +119,5 @@ def run_loop(
         if time.monotonic() - saved > save_every_s:
             state.save(path)
             saved = time.monotonic()
+    state.save(path)
     context.progress.finish()

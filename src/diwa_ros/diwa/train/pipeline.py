@@ -17,7 +17,7 @@ from diwa.errors import ConfigError
 from diwa.files import write_json
 from diwa.train.agents import assemble_agent
 from diwa.train.classifier_stage import train_classifier
-from diwa.train.experiment import ExperimentConfig, resolve_experiment
+from diwa.train.experiment import ExperimentConfig
 from diwa.train.finetune_stage import finetune
 from diwa.train.gate_stage import judge_world_model
 from diwa.train.policy_stage import train_policy
@@ -100,14 +100,16 @@ def prepare_run(run: Run, config: ExperimentConfig) -> torch.device:
 
 def main_train(arguments: argparse.Namespace) -> int:
     """`diwa train`: run or resume the learning stages of an experiment."""
-    config = load_config(
-        ExperimentConfig, resolve_experiment(arguments.config), arguments.overrides
-    )
+    config = load_config(ExperimentConfig, Path(arguments.config), arguments.overrides)
     dataset = Dataset.open(Path(arguments.data))
     run = Run(Path(arguments.run))
     device = prepare_run(run, config)
     progress = make_progress(arguments.progress)
-    run_stages(run, learning_stages(run, dataset, config, device), progress, arguments.until)
+    try:
+        run_stages(run, learning_stages(run, dataset, config, device), progress, arguments.until)
+    except ConfigError:  # the gate, perhaps: the report shows what it measured
+        write_results(run, config, dataset)
+        raise
     if arguments.until in (None, STAGES[-1]):
         progress.message(f"report: {write_results(run, config, dataset)}")
     return 0
