@@ -147,3 +147,29 @@ def test_keyboard_needs_a_terminal(graph):
     teleop = graph.start("teleop", contract=CONTRACT, mode="keyboard", record=False)
     assert teleop.wait(30) == 2
     assert "terminal of its own" in teleop.log_text()
+
+
+@pytest.mark.parametrize(
+    ("node", "setting"),
+    [
+        ("calvin_bridge", "seed:=-1"),
+        ("play_recorder", "contract:=no_such_contract"),
+        ("policy_server", "threads:=0"),
+        ("teleop", "mode:=dance"),
+        ("trainer", "save_timeout_s:=-1.0"),
+        ("evaluation_client", "episodes:=0"),
+    ],
+)
+def test_program_that_launch_starts_runs_the_node(root, tmp_path, ros_domain, node, setting):
+    program = root / "src" / "diwa_ros" / "scripts" / node
+    environment = node_environment(tmp_path)
+    environment["PATH"] = f"{sys.prefix}/bin{os.pathsep}{environment['PATH']}"
+    result = subprocess.run(
+        [program, "--ros-args", "-p", setting],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert result.returncode == 2, result.stderr
+    assert setting.split(":")[0] in result.stderr or "no_such_contract" in result.stderr
