@@ -32,9 +32,9 @@ class Graph:
         self._executor.add_node(self.node)
         self.node.create_timer(0.1, lambda: None)
 
-    def start(self, node: str, name: str = "", **parameters: Parameter) -> NodeProcess:
-        process = NodeProcess(node, parameters, self.folder, name=name)
-        self.processes[name or node] = process
+    def start(self, node: str, remappings=None, **parameters: Parameter) -> NodeProcess:
+        process = NodeProcess(node, parameters, self.folder, remappings=remappings)
+        self.processes[node] = process
         return process
 
     def close(self) -> None:

@@ -8,7 +8,7 @@ import signal
 
 import numpy as np
 import pytest
-from diwa_msgs.msg import EpisodeEvent, RecorderStatus
+from diwa_msgs.msg import ActionChunk, EpisodeEvent, RecorderStatus
 from diwa_msgs.srv import EndEpisode, ResetScene, StartEpisode
 from rosbags.highlevel import AnyReader
 
@@ -84,6 +84,36 @@ def test_recordings_depend_on_the_seed_alone(graph):
     for topic, field in (("/scene_state", "state"), ("/executed_action", "action")):
         values = [[getattr(m, field) for m in messages[topic]] for messages in (first, second)]
         assert np.array_equal(*values)
+
+
+def test_script_survives_lost_actions(graph):
+    start_table(graph)
+    lost = {3, 17, 18}
+    out = graph.publisher()
+    seen = []
+
+    def relay(chunk):
+        seen.append(chunk.sequence)
+        if chunk.sequence in lost:
+            lost.remove(chunk.sequence)
+        else:
+            out.publish(chunk)
+
+    graph.node.create_subscription(ActionChunk, "lossy", relay, qos.COMMAND)
+    teleop = graph.start(
+        "teleop",
+        remappings={"action_chunk": "lossy"},
+        contract=CONTRACT,
+        mode="play",
+        steps_per_episode=40,
+    )
+    graph.wait_until(lambda: teleop.poll() is not None, "end of teleop")
+    assert teleop.poll() == 0, graph.logs()
+    assert not lost
+    assert sorted(set(seen)) == list(range(1, 41))
+    messages = read(graph.folder / "bags" / "episode_0000")
+    assert len(messages["/executed_action"]) == 40  # none executed twice
+    assert len(messages["/ee_pose"]) == 41
 
 
 def test_play_is_recorded_without_a_task(graph):

@@ -51,6 +51,7 @@ class NodeProcess:
         log_dir: folder for the log and the parameter file.
         name: node name, where it differs from the module's; also names the log.
         namespace: of the node.
+        remappings: other names for topics and services.
         environment: variables to add or replace.
     """
 
@@ -62,6 +63,7 @@ class NodeProcess:
         *,
         name: str = "",
         namespace: str = "",
+        remappings: Mapping[str, str] | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> None:
         self.name = name or node
@@ -72,6 +74,8 @@ class NodeProcess:
         command += ["--params-file", str(settings), "-r", f"__node:={self.name}"]
         if namespace:
             command += ["-r", f"__ns:={namespace}"]
+        for old, new in (remappings or {}).items():
+            command += ["-r", f"{old}:={new}"]
         with self.log_path.open("wb") as log:
             self._process = subprocess.Popen(
                 command,
