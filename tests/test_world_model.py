@@ -31,8 +31,9 @@ def _windows(batch: int = 3, length: int = 6) -> tuple[dict, torch.Tensor, torch
     return random_observation(batch, length), action, first
 
 
-def test_posterior_ignores_history_after_is_first() -> None:
-    model = tiny_world_model()
+@pytest.mark.parametrize("from_observation", [False, True])
+def test_posterior_ignores_history_after_is_first(from_observation: bool) -> None:
+    model = tiny_world_model(start_from_observation=from_observation)
     observation, action, first = _windows()
     first[:, 3] = True
     other = {key: value.clone() for key, value in observation.items()}
@@ -93,16 +94,17 @@ def test_rssm_follows_its_equations_written_out_with_torch_modules() -> None:
     torch.testing.assert_close(logits.log_softmax(-1), seen.post[0, 1])
 
 
+@pytest.mark.parametrize("from_observation", [False, True])
 @pytest.mark.parametrize("trainable_start", [False, True])
 def test_hand_written_gradients_equal_autograd(
-    monkeypatch: pytest.MonkeyPatch, trainable_start: bool
+    monkeypatch: pytest.MonkeyPatch, trainable_start: bool, from_observation: bool
 ) -> None:
     observation, action, first = _windows()
     first[1, 3] = True
     results = []
     for fused in (True, False):
         monkeypatch.setattr(RSSM, "_can_fuse", lambda self, embed, fused=fused: fused)
-        model = tiny_world_model()
+        model = tiny_world_model(start_from_observation=from_observation)
         deter = torch.linspace(-1, 1, 72).reshape(3, 24).requires_grad_(trainable_start)
         start = State(deter, torch.zeros(3, 4, 6))
         resumed = torch.zeros_like(first)
@@ -135,6 +137,17 @@ def test_first_frame_assumes_the_neutral_action_and_a_zero_state() -> None:
     assert torch.equal(seen.state.feat, again.state.feat)
     kept = model.observe(observation, moved, torch.zeros_like(first), generator=_generator())
     assert not torch.equal(seen.post, kept.post)
+
+
+def test_start_from_observation_puts_the_first_frame_into_deter() -> None:
+    observation, action, first = _windows()
+    other = {key: value + 1.0 for key, value in observation.items()}
+    for expected in (False, True):
+        model = tiny_world_model(start_from_observation=expected)
+        one = model.observe(observation, action, first, generator=_generator())
+        two = model.observe(other, action, first, generator=_generator())
+        differs = not torch.equal(one.state.deter[:, 0], two.state.deter[:, 0])
+        assert differs == expected
 
 
 def test_kl_equals_torch_distributions() -> None:

@@ -35,6 +35,7 @@ class WorldModelConfig(Config):
     embed: PositiveInt = 1536  # joint size of what the encoders give
     mlp_units: tuple[PositiveInt, ...] = (400,)  # hidden layers of vector encoders and decoders
     cnn_depth: PositiveInt = 48
+    start_from_observation: bool = False  # an episode's first `deter` comes from its first frame
     kl_scale: Scale = 0.3
     kl_balance: Annotated[float, pydantic.Field(ge=0, le=1)] = 0.8  # share of the `dyn` term
     free_nats: Scale = 0.0

@@ -57,10 +57,10 @@ def _elu_slope(output: Tensor) -> Tensor:
 
 
 class FusedFilter(torch.autograd.Function):
-    """(action_in, embed_in, keep, deter, stoch, weights...) -> deters, stochs, log-probabilities.
+    """(action_in, embed_in, keep, starts, deter, stoch, weights...) -> deters, stochs, posteriors.
 
     Shapes: action_in (T, B, H) and embed_in (T, B, H) with all biases added, keep (T, B, 1),
-    deter (B, D), stoch (B, S*C); results (T, B, D), (T, B, S*C), (T, B, S, C).
+    starts (T, B, D), deter (B, D), stoch (B, S*C); results (T, B, D), (T, B, S*C), (T, B, S, C).
     """
 
     @staticmethod
@@ -71,6 +71,7 @@ class FusedFilter(torch.autograd.Function):
         action_in: Tensor,
         embed_in: Tensor,
         keep: Tensor,
+        starts: Tensor,
         deter: Tensor,
         stoch: Tensor,
         *weights: Tensor,
@@ -82,7 +83,7 @@ class FusedFilter(torch.autograd.Function):
         tape = _Tape()
         deters, stochs, posts = [], [], []
         for t in range(len(keep)):
-            deter, stoch = deter * keep[t], stoch * keep[t]
+            deter, stoch = torch.addcmul(starts[t], deter, keep[t]), stoch * keep[t]
             u = torch.addmm(action_in[t], stoch, w.stoch_in.t())
             n, u_mean, u_rstd = torch.native_layer_norm(
                 u, hidden, w.in_scale, w.in_shift, sizes.eps
@@ -145,11 +146,15 @@ class FusedFilter(torch.autograd.Function):
             d_u, d_is, d_ib = torch.ops.aten.native_layer_norm_backward(
                 d_n, u, ctx.hidden, u_mean, u_rstd, w.in_scale, w.in_shift, [True] * 3
             )
-            d_deter = torch.addmm(d_after * z, d_gates_h, w.gru_state) * keep[t]
+            d_start = torch.addmm(d_after * z, d_gates_h, w.gru_state)
+            d_deter = d_start * keep[t]
             d_stoch = (d_u @ w.stoch_in) * keep[t]
-            steps.append((d_u, d_v, d_gates_x, d_gates_h, d_logits, d_is, d_ib, d_ps, d_pb))
+            layer = (d_is, d_ib, d_ps, d_pb)
+            steps.append((d_u, d_v, d_gates_x, d_gates_h, d_logits, *layer, d_start))
         steps.reverse()
-        return (None, None, *_inputs(steps), None, d_deter, d_stoch, *_weights(steps, rows))
+        d_starts = torch.stack([step[9] for step in steps])
+        inputs = (*_inputs(steps), None, d_starts, d_deter, d_stoch)
+        return (None, None, *inputs, *_weights(steps, rows))
 
 
 def _inputs(steps: list[tuple[Tensor, ...]]) -> tuple[Tensor, Tensor]:

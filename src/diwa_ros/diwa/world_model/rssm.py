@@ -73,6 +73,17 @@ class RSSM(nn.Module):
         self.post_embed = nn.Linear(embed_size, hidden, bias=False)
         self.post_norm = nn.LayerNorm(hidden, eps=1e-3)
         self.post_out = nn.Linear(hidden, stoch_size)
+        self.start = (
+            nn.Sequential(
+                nn.Linear(embed_size, hidden),
+                nn.LayerNorm(hidden, eps=1e-3),
+                nn.ELU(),
+                nn.Linear(hidden, config.deter),
+                nn.Tanh(),
+            )
+            if config.start_from_observation
+            else None
+        )
         self.apply(_initialise)
 
     def initial(self, batch_size: int) -> State:
@@ -109,10 +120,18 @@ class RSSM(nn.Module):
         seen = self.post_embed(embed).transpose(0, 1)
         keep = (~first).to(embed.dtype).transpose(0, 1)
         state = self.initial(batch) if state is None else state
+        starts = self._starts(embed, is_first).transpose(0, 1)
         loop = self._fused_loop if self._can_fuse(embed) else self._plain_loop
-        after, post = loop(inputs, seen, keep, state, generator)
+        after, post = loop(inputs, seen, keep, starts, state, generator)
         prior = self._log_prob(self.prior_head(after.deter))
         return Observed(after, post, prior)
+
+    def _starts(self, embed: Tensor, is_first: Tensor) -> Tensor:
+        """What `deter` is before each first frame, (B, T, D); zero elsewhere."""
+        starts = embed.new_zeros(*is_first.shape, self.config.deter)
+        if self.start is not None:
+            starts = starts.masked_scatter(is_first.unsqueeze(-1), self.start(embed[is_first]))
+        return starts
 
     def _can_fuse(self, embed: Tensor) -> bool:
         plain = embed.device.type == "cpu" and embed.dtype == torch.float32
@@ -123,6 +142,7 @@ class RSSM(nn.Module):
         inputs: Tensor,
         seen: Tensor,
         keep: Tensor,
+        starts: Tensor,
         state: State,
         generator: torch.Generator | None,
     ) -> tuple[State, Tensor]:
@@ -130,7 +150,8 @@ class RSSM(nn.Module):
         deters, stochs, posts = [], [], []
         deter, stoch = state
         for t in range(len(keep)):
-            deter = self._transition(deter * keep[t], stoch.flatten(1) * keep[t], inputs[t])
+            before = deter * keep[t] + starts[t]
+            deter = self._transition(before, stoch.flatten(1) * keep[t], inputs[t])
             hidden = self.post_norm(self.post_deter(deter) + seen[t])
             post = self._log_prob(self.post_out(functional.elu(hidden)))
             stoch = sample_one_hot(post, generator)
@@ -145,6 +166,7 @@ class RSSM(nn.Module):
         inputs: Tensor,
         seen: Tensor,
         keep: Tensor,
+        starts: Tensor,
         state: State,
         generator: torch.Generator | None,
     ) -> tuple[State, Tensor]:
@@ -170,6 +192,7 @@ class RSSM(nn.Module):
             inputs + self.stoch_in.bias,
             seen + self.post_deter.bias,
             keep,
+            starts,
             state.deter,
             state.stoch.flatten(1),
             *weights,
