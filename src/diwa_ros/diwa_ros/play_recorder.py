@@ -138,7 +138,9 @@ class PlayRecorder(LifecycleNode):
                 self._discard(recording, self._fail(reason))
             response.episode_id = recording.episode_id
             response.success = self._recording is recording
-            response.message = "" if response.success else self._last_error
+            if response.success:
+                self._last_error = ""
+            response.message = self._last_error
         return response
 
     def _open(self, contract: Contract, request: StartEpisode.Request) -> Recording:

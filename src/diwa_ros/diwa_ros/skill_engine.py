@@ -88,7 +88,7 @@ class SkillEngine:
         skill: the one that runs.
         latencies: from the last message of a frame to the publication of its chunk.
         heard: when each key of the contract last arrived, on the monotonic clock [s].
-        fault: the last error of the models; empty if there was none.
+        fault: the error of the models that ended the last skill; empty if there was none.
     """
 
     def __init__(
@@ -113,6 +113,7 @@ class SkillEngine:
 
     def begin(self, limits: Limits, seed: int | None) -> ActiveSkill:
         """Start a skill with the next message that arrives."""
+        self.fault = ""
         self.skill = ActiveSkill(self._agent, seed, limits)
         return self.skill
 
