@@ -75,3 +75,24 @@ def test_same_seed_plays_the_same_and_reset_forgets(env):
     np.testing.assert_array_equal(first(play), first(same))
     play.reset()
     assert play.label == ""
+
+
+def test_clumsy_play_often_misses():
+    env = PlayTableEnv(PlayTableConfig(blocks=False))
+    changes = {}
+    for clumsy in (0.0, 1.0):
+        play = PlayGenerator(
+            np.random.default_rng(2), ("open_drawer", "close_drawer"), wander=0.0, clumsy=clumsy
+        )
+        observation, _ = env.reset(seed=0)
+        switches, side = 0, False
+        for _ in range(1500):
+            assert clumsy == 0.0 or play.label == ""
+            observation, *_ = env.step(play.act(observation["robot_obs"], observation["scene_obs"]))
+            drawer = observation["scene_obs"][1]
+            if drawer > 0.17 or drawer < 0.05:
+                switches += side != bool(drawer > 0.17)
+                side = bool(drawer > 0.17)
+        changes[clumsy] = switches
+    env.close()
+    assert 0 < changes[1.0] < changes[0.0], changes

@@ -29,6 +29,7 @@ WANDER_TURN = (0.15, 0.15, 0.5)  # about pointing down: roll, pitch, yaw [rad]
 REACH = (0.36, 0.72)  # [m] horizontal distance from the arm's base while wandering
 OVER_TABLE = -0.13  # [m] beyond this y the arm first backs off, clear of the slider's handle
 RETREAT_Y, RETREAT_Z = -0.16, 0.60  # [m]
+MISS = (0.04, 0.04, 0.02)  # [m] spread of how far a clumsy attempt is off: x, y, z
 JOINTS = {SLIDE, DRAWER_JOINT}  # indices into a scene
 
 
@@ -39,6 +40,8 @@ class PlayGenerator:
         rng: source of everything random.
         skills: to choose from.
         wander: share of wandering among what is done.
+        clumsy: share of skills that are tried a few centimetres off, and often miss. Policies miss
+            too, and a world model knows only what play has shown it.
         rest: probability to stand still for a while between two things, in free space.
         style: how every skill is done; None: a random style for each.
         action: units of the actions.
@@ -49,6 +52,7 @@ class PlayGenerator:
         rng: np.random.Generator,
         skills: Sequence[str] = SKILLS,
         wander: float = 0.2,
+        clumsy: float = 0.25,
         rest: float = 0.15,
         style: SkillStyle | None = None,
         action: ActionSpec | None = None,
@@ -58,6 +62,7 @@ class PlayGenerator:
         self._rng = rng
         self._skills = tuple(skills)
         self._wander = wander
+        self._clumsy = clumsy
         self._rest = rest
         self._style = style
         self._spec = action or ActionSpec()
@@ -111,6 +116,10 @@ class PlayGenerator:
             if not self.label:
                 style = replace(style, effort=1.0)
             waypoints = make_waypoints(skill, scene, style)
+            if self.label and self._rng.random() < self._clumsy:
+                self.label = ""
+                off = np.array([*self._rng.normal(0.0, MISS), 0.0, 0.0, 0.0])
+                waypoints = [replace(point, pose=point.pose + off) for point in waypoints]
         return WaypointFollower(waypoints, style, self._rng, self._spec)
 
     def _choices(self, scene: np.ndarray) -> list[tuple[str, str]]:
