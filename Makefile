@@ -103,7 +103,7 @@ $(STAMPS)/torch: $(STAMPS)/venv
 
 $(STAMPS)/package: $(STAMPS)/torch $(DIWA_ROS)/setup.py $(DIWA_ROS)/setup.cfg
 	$(call step,this package and what it needs)
-	@$(PIP) -c $(STAMPS)/torch --no-build-isolation --editable $(DIWA_ROS)
+	@PYTHONWARNINGS=ignore $(PIP) -c $(STAMPS)/torch --no-build-isolation --editable $(DIWA_ROS)
 	@touch $@
 
 $(STAMPS)/machine: tools/check_machine.sh | $(STAMPS)/venv
