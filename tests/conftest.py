@@ -4,6 +4,7 @@
 
 import os
 import random
+import sys
 from pathlib import Path
 
 # Before anything imports numpy, torch or rclpy.
@@ -51,6 +52,15 @@ def ros_domain(monkeypatch) -> int:
     domain = _next_domain()
     monkeypatch.setenv("ROS_DOMAIN_ID", str(domain))
     return domain
+
+
+@pytest.fixture(scope="module")
+def simulator_unloaded():
+    """Hides the simulator that other tests have imported from stages that must not know it."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [n for n in sys.modules if n.startswith(("pybullet", "diwa.sim"))]:
+            patch.delitem(sys.modules, name)
+        yield
 
 
 @pytest.fixture(scope="session")
