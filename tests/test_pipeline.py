@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from learning_fixtures import ROOT, pushing_dataset, tiny_experiment
 
 from diwa.agent import Agent
 from diwa.data.dataset import Dataset
@@ -23,8 +22,10 @@ from diwa.train.labels import SceneLabeller, outcome_labels, start_frames, start
 from diwa.train.pipeline import fingerprints, learning_stages
 from diwa.train.run import Interrupted, Run, StopFlag, run_stages
 from diwa.train.windows import WindowSampler, split_episodes
+from learning_fixtures import ROOT, pushing_dataset, tiny_experiment
 
 CPU = torch.device("cpu")
+pytestmark = pytest.mark.usefixtures("simulator_unloaded")
 
 
 @pytest.fixture(scope="module")
@@ -181,9 +182,7 @@ def test_windows_pair_each_frame_with_the_action_before_it(dataset: Dataset) -> 
     action = np.asarray(dataset.array("play-1", "action"))
     proprio = np.asarray(dataset.array("play-1", "proprio"))
     for row, start in enumerate(batch.start.tolist()):
-        assert np.array_equal(
-            batch.previous_action[row, 1:].numpy(), action[start : start + 11]
-        )
+        assert np.array_equal(batch.previous_action[row, 1:].numpy(), action[start : start + 11])
         assert batch.previous_action[row, 0].tolist() == [0, 0, 0, 0, 0, 0, 1]
         moved = np.diff(batch.observation["proprio"][row, :, :3].numpy(), axis=0)
         expected = 0.02 * batch.previous_action[row, 1:, :3].numpy()

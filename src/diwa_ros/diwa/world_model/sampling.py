@@ -9,9 +9,13 @@ from torch import Tensor
 
 
 def draw_index(prob: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    """Draw classes by an exponential race: (..., C) probabilities -> (..., 1) int64."""
-    race = torch.empty_like(prob).exponential_(generator=generator)
-    return (prob / race.clamp_min_(1e-30)).argmax(dim=-1, keepdim=True)
+    """Draw classes by inverting the distribution: (..., C) probabilities -> (..., 1) int64."""
+    uniform = torch.rand(
+        (*prob.shape[:-1], 1), generator=generator, dtype=prob.dtype, device=prob.device
+    )
+    cumulative = prob.cumsum(dim=-1)
+    below = cumulative[..., :-1] <= uniform * cumulative[..., -1:]
+    return below.sum(dim=-1, keepdim=True)
 
 
 def sample_one_hot(log_prob: Tensor, generator: torch.Generator | None = None) -> Tensor:
