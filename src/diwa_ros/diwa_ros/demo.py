@@ -36,6 +36,7 @@ from diwa_ros.processes import NodeProcess, Parameter
 
 Positive = Annotated[int, pydantic.Field(gt=0)]
 POLL_S = 0.25
+PLAY_SETTINGS = ("play_steps", "play_skills", "play_clumsy")
 IN_STEP = 0.0  # real-time factor: the simulation advances with the actions
 
 
@@ -47,6 +48,8 @@ class DemoProfile(Config):
     contract: str
     play_episodes: Positive
     play_steps: Positive
+    play_skills: tuple[str, ...] = ()  # that play is made of; empty: all
+    play_clumsy: float = 0.25  # share of the skills tried centimetres off
     demonstrations: Positive
     demonstration_noise: float
     seed: int
@@ -97,6 +100,8 @@ class Demo:
         play: dict[str, Parameter] = {
             "mode": "play",
             "steps_per_episode": profile.play_steps,
+            "skills": ",".join(profile.play_skills),
+            "clumsy": profile.play_clumsy,
         }
         demos: dict[str, Parameter] = {
             "mode": "demos",
@@ -107,7 +112,7 @@ class Demo:
         return [
             Stage(
                 "play",
-                profile.recording_mark("play_episodes", "play_steps"),
+                profile.recording_mark("play_episodes", *PLAY_SETTINGS),
                 lambda context: self._record(context, "play", profile.play_episodes, play),
             ),
             Stage(

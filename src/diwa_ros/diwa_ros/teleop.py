@@ -16,7 +16,7 @@ from diwa.data.contract import load_contract
 from diwa.errors import ConfigError
 from diwa.sim.play import PlayGenerator
 from diwa.sim.skills import ScriptedSkill, SkillStyle
-from diwa.sim.tasks import find_task, task_succeeded
+from diwa.sim.tasks import SKILLS, find_task, task_succeeded
 from diwa_ros import keyboard
 from diwa_ros.driving import Driver
 from diwa_ros.observing import Observed
@@ -68,6 +68,8 @@ class Teleop(Node):
         record = declare(self, "record", True, "start and end the recorder's episodes")
         self._recorder = recorder if record else ""
         self._contract = load_contract(find_contract(name))
+        for skill in self._skills:
+            find_task(skill)
         if self._mode == "demos" or self._task:
             find_task(self._task)
 
@@ -99,6 +101,21 @@ class Teleop(Node):
             minimum=-1.0,
             maximum=1.0,
         )
+        skills = declare(
+            self,
+            "skills",
+            "",
+            "skills that scripted play is made of, separated by commas; empty: all",
+        )
+        self._skills = tuple(skills.replace(" ", "").split(",")) if skills else SKILLS
+        self._clumsy = declare(
+            self,
+            "clumsy",
+            0.25,
+            "share of the skills in scripted play that are tried centimetres off",
+            minimum=0.0,
+            maximum=1.0,
+        )
         self._keep_failures = declare(
             self, "keep_failures", False, "keep failed demonstrations too; they do not count"
         )
@@ -118,7 +135,7 @@ class Teleop(Node):
     def _play(self, driver: Driver, index: int) -> None:
         """One episode of play."""
         rng = np.random.default_rng([self._seed, index])
-        player = PlayGenerator(rng, action=self._contract.action)
+        player = PlayGenerator(rng, self._skills, clumsy=self._clumsy, action=self._contract.action)
         seen = driver.reset(self._seed + index, "")
         driver.start_episode("", f"scripted play, seed {self._seed + index}", seen)
         started = time.monotonic()
