@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -132,16 +133,19 @@ class Demo:
     ) -> dict[str, Any]:
         """Record until there are `count` episodes; those of an earlier part count."""
         folder = context.directory / "bags"
+        if stage == "demos" and folder.exists() and len(self._bags(stage)) < count:
+            shutil.rmtree(folder)  # attempts are numbered, and failed ones leave no trace
         done = len(self._bags(stage))
         context.progress.start(f"recording {stage} over ROS", count, done)
-        # Scenes of another part of this recording must differ: seeds go on where it stopped.
-        seed = self.profile.seed + (0 if stage == "play" else 10_000) + 100 * done
+        seed = self.profile.seed + (0 if stage == "play" else 10_000)
         common: dict[str, Parameter] = {"contract": str(find_contract(self.profile.contract))}
         if done < count:
             with self._simulation(context.directory, common) as nodes:
                 recorder = {**common, "folder": str(folder), "prefix": stage}
                 nodes.append(NodeProcess("play_recorder", recorder, context.directory))
                 script = {**common, **teleop, "episodes": count - done, "seed": seed}
+                if stage == "play":  # the episodes are those of a recording in one go
+                    script["first_episode"] = done
                 driver = NodeProcess("teleop", script, context.directory)
                 nodes.append(driver)
                 self._wait(context, nodes, driver, stage, done)

@@ -77,6 +77,14 @@ class Teleop(Node):
         self._episodes = declare(
             self, "episodes", 1, "episodes to record, for scripts", minimum=1, maximum=1_000_000
         )
+        self._first = declare(
+            self,
+            "first_episode",
+            0,
+            "number of the first play episode, to go on with a recording that was cut",
+            minimum=0,
+            maximum=1_000_000,
+        )
         self._steps = declare(
             self,
             "steps_per_episode",
@@ -126,7 +134,7 @@ class Teleop(Node):
         if self._mode == "keyboard":
             self._drive_by_keyboard(driver)
         elif self._mode == "play":
-            for index in range(self._episodes):
+            for index in range(self._first, self._first + self._episodes):
                 self._play(driver, index)
         else:
             self._demonstrate(driver)
@@ -143,9 +151,7 @@ class Teleop(Node):
             seen = driver.step(player.act(seen.robot_obs, seen.scene_obs), seen)
         rate = self._steps / (time.monotonic() - started)
         driver.end_episode(seen, UNKNOWN, "complete")
-        self.get_logger().info(
-            f"play {index + 1}/{self._episodes}: {self._steps} steps, {rate:.0f} steps/s"
-        )
+        self.get_logger().info(f"play {index + 1}: {self._steps} steps, {rate:.0f} steps/s")
 
     def _demonstrate(self, driver: Driver) -> None:
         """Demonstrations until enough have succeeded."""
