@@ -301,3 +301,12 @@ def test_state_at_keeps_both_parts_together() -> None:
     assert state.at(1).deter.tolist() == [[3.0, 4.0, 5.0], [9.0, 10.0, 11.0]]
     assert state.at(1).stoch.shape == (2, 2, 2)
     assert state.feat.shape == (2, 2, 7)
+
+
+def test_an_entry_that_never_moved_is_not_blown_up() -> None:
+    statistics = unit_statistics()
+    statistics["scene_state"]["std"][0] = 0.0
+    model = WorldModel(tiny_world_model().config, statistics, NEUTRAL)
+    observation = random_observation(1, 1)
+    observation["scene_state"][..., 0] = 0.28
+    assert float(model.normalise(observation)["scene_state"][0, 0, 0]) == pytest.approx(0.28)

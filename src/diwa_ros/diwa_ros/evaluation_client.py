@@ -27,6 +27,7 @@ from diwa_ros.parameters import declare
 from diwa_ros.paths import find_contract
 from diwa_ros.running import run_node
 
+TRIES = 3  # for an episode whose first observation does not reach the server
 NEVER = 2.0  # a success threshold that no probability reaches
 FATAL = (RunSkill.Result.UNKNOWN_SKILL, RunSkill.Result.DEACTIVATED, RunSkill.Result.INTERNAL)
 
@@ -85,6 +86,17 @@ class EvaluationClient(Node):
         return 0
 
     def _run(self, driver: Driver, task: str, seed: int) -> Episode:
+        """One episode; once more when the server saw nothing, as when it has just appeared."""
+        for _ in range(TRIES):
+            episode = self._run_once(driver, task, seed)
+            if episode is not None:
+                return episode
+        raise ConfigError(
+            "the policy server receives no observations",
+            hint="are server and bridge in the same namespace and DDS domain?",
+        )
+
+    def _run_once(self, driver: Driver, task: str, seed: int) -> Episode | None:
         first = driver.reset(seed, task)
         goal = RunSkill.Goal(
             skill=task, time_limit=self._limit_s, success_threshold=NEVER, seed=seed
@@ -108,6 +120,8 @@ class EvaluationClient(Node):
         result = answer.result
         if result.error_code in FATAL:
             raise ConfigError(f"the skill could not be run: {result.error_msg}")
+        if result.error_code == RunSkill.Result.NO_OBSERVATION:
+            return None
         steps = round((last_ns - first.stamp_ns) / self._contract.period_ns)
         return Episode(seed, success, steps, result.success_probability)
 

@@ -117,8 +117,10 @@ def train_classifier(
     optimiser = torch.optim.Adam(classifier.parameters(), lr=settings.lr, fused=True)
     random = Randomness(config.seed + 22, device)
     state = LoopState({"classifier": classifier}, {"optimiser": optimiser}, {"random": random})
-    groups = [torch.nonzero(labels == value).flatten() for value in (0, 1)]
-    groups = [group for group in groups if len(group)]
+    groups = [torch.arange(len(labels), device=device)]
+    if settings.balance:
+        groups = [torch.nonzero(labels == value).flatten() for value in (0, 1)]
+        groups = [group for group in groups if len(group)]
 
     def step(index: int) -> dict[str, float]:
         size = settings.batch // len(groups)

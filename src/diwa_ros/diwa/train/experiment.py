@@ -57,6 +57,7 @@ class ClassifierTraining(Config):
     lr: PositiveFloat = 3.0e-4
     labels: Literal["scene", "outcome"] = "scene"
     success_tail: PositiveInt = 10  # outcome labels: last frames of a success that count [steps]
+    balance: bool = True  # as many successes as others in a batch; else as they come
     use_play: bool = True  # scene labels: learn from play frames too
     dream_context: PositiveInt = 1  # observed steps before a dream that gives training latents
     dream_horizon: PositiveInt = 80  # its length [steps]

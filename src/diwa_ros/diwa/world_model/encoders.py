@@ -15,6 +15,7 @@ from diwa.errors import ConfigError
 from diwa.world_model.config import InputConfig, WorldModelConfig
 
 Statistics = Mapping[str, Mapping[str, np.ndarray]]
+STILL = 1e-3  # an entry that never moved more keeps its unit: nothing is known of its size
 IMAGE_SIZE = 64  # [px], what the four strided convolutions are made for
 
 
@@ -56,10 +57,11 @@ class Normaliser(nn.Module):
 
     def _from_statistics(self, item: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         if self.config.normalise == "standard":
-            offset, scale = np.asarray(item["mean"]), np.maximum(np.asarray(item["std"]), 1e-2)
+            offset, scale = np.asarray(item["mean"]), np.asarray(item["std"])
         else:
-            low, high = np.asarray(item["min"]), np.asarray(item["max"])
-            offset, scale = low, np.maximum(high - low, 1e-2)
+            offset = np.asarray(item["min"])
+            scale = np.asarray(item["max"]) - offset
+        scale = np.where(scale < STILL, 1.0, scale)
         if self.indices and max(self.indices) >= len(offset):
             raise ConfigError(
                 f"world_model.inputs: {self.config.key}.indices",
