@@ -19,11 +19,6 @@ ROOT = Path(__file__).resolve().parents[1]
 NEUTRAL = torch.tensor([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0])
 
 
-def lowdim_contract() -> Contract:
-    """The contract without cameras that ships with the project."""
-    return load_contract(ROOT / "config" / "contracts" / "panda_calvin_lowdim.yaml")
-
-
 def tiny_world_model_config(**changes: object) -> WorldModelConfig:
     """A world model of a few thousand weights over proprioception and scene."""
     values: dict[str, object] = {
@@ -69,21 +64,31 @@ def random_observation(batch: int, length: int, seed: int = 0) -> dict[str, torc
     }
 
 
-def pushing_dataset(path: Path, play: int = 4, demos: int = 3, seed: int = 0) -> Dataset:
+def pushing_dataset(
+    path: Path, play: int = 4, demos: int = 3, seed: int = 0, cameras: bool = False
+) -> Dataset:
     """A made-up world: pushing against the drawer opens it. Play wanders; demonstrations push.
 
     The TCP moves with the action; below y = -0.25 the drawer follows the TCP outwards.
     """
     rng = np.random.default_rng(seed)
-    contract = lowdim_contract()
+    name = "panda_calvin" if cameras else "panda_calvin_lowdim"
+    contract = load_contract(ROOT / "config" / "contracts" / f"{name}.yaml")
     writer = DatasetWriter(path, contract)
     for index in range(play):
-        arrays = _episode(rng, 160, push=None)
+        arrays = _episode(rng, 160, push=None) | _images(rng, contract, 160)
         writer.add_episode(f"play-{index}", "play", "", "unknown", arrays)
     for index in range(demos):
-        arrays = _episode(rng, 40, push=0.6)
+        arrays = _episode(rng, 40, push=0.6) | _images(rng, contract, 40)
         writer.add_episode(f"demo-{index}", "demo", "open_drawer", "success", arrays)
     return writer.finish()
+
+
+def _images(rng: np.random.Generator, contract: Contract, length: int) -> dict[str, np.ndarray]:
+    return {
+        key: rng.integers(0, 255, (length, *contract.observations[key].store, 3), dtype=np.uint8)
+        for key in contract.image_keys
+    }
 
 
 def _episode(rng: np.random.Generator, length: int, push: float | None) -> dict[str, np.ndarray]:

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from diwa.agent import Agent
+from diwa.config import load_config
 from diwa.data.dataset import Dataset
 from diwa.errors import ConfigError
 from diwa.train.agents import assemble_agent
@@ -233,3 +234,23 @@ def test_starts_are_unsolved_and_near_the_demonstrations(dataset: Dataset) -> No
 def test_missing_demonstrations_are_a_clear_error(dataset: Dataset) -> None:
     with pytest.raises(ConfigError, match="no successful demonstration of turn_on_led"):
         SceneLabeller.of(dataset, "turn_on_led")
+
+
+def test_stages_run_on_images_with_the_vision_experiments_inputs(tmp_path: Path) -> None:
+    vision = load_config(ExperimentConfig, ROOT / "config" / "experiments" / "calvin_vision.yaml")
+    inputs = [item.model_dump() for item in vision.world_model.inputs]
+    small = {"deter": 16, "stoch": 4, "classes": 4, "hidden": 16, "embed": 16, "cnn_depth": 2}
+    tiny = tiny_experiment()
+    training = {**tiny.world_model_training.model_dump(), "steps": 3, "batch": 2, "eval_every": 3}
+    gate = {"horizons": [1, 5], "dreams": 4, "judge_horizon": 5}
+    config = tiny_experiment(
+        world_model={"inputs": inputs, **small}, world_model_training=training, gate=gate
+    )
+    dataset = pushing_dataset(tmp_path / "data", play=3, demos=2, cameras=True)
+    run = _train(tmp_path / "run", dataset, config)
+    finetuned = run.done("finetune")
+    assert finetuned is not None
+    rows = (run.stage_dir("world_model") / "metrics.jsonl").read_text()
+    assert "recon_rgb_static" in rows
+    assert "recon_rgb_gripper" in rows
+    assert "recon_proprio" not in rows  # the paper does not reconstruct it

@@ -177,6 +177,30 @@ def test_bc_term_pulls_towards_the_base_policy() -> None:
     assert float(after.detach()) > float(before.detach())
 
 
+def test_update_adds_the_scaled_bc_gradient_to_that_of_ppo() -> None:
+    gradients = []
+    for scale in (0.0, 0.3):
+        learner, policy = _learner(
+            bc_scale=scale, epochs=1, batch=10_000, bc_samples=10_000, critic_iterations=0
+        )
+        rollout = collect(ReachTarget(), policy, learner.critic, 2, _generator())
+        learner.update(rollout, _generator(8))
+        gradients.append([p.grad.clone() for p in learner.actor.parameters() if p.grad is not None])
+    _, policy = _learner(bc_scale=0.3)  # as before the update
+    generator = _generator(8)
+    latent = rollout.latent.flatten(0, 1)
+    rows = torch.randperm(len(latent), generator=generator)
+    chosen = latent[rows]
+    chain = policy.sample_chain(chosen, generator, use_base=True).chain
+    torch.randperm(len(latent), generator=generator)  # the minibatch's order
+    pick = torch.randint(len(chosen), (len(chosen),), generator=generator)
+    bc = -policy.log_prob(chosen[pick], chain[pick]).mean()
+    assert policy.tuned is not None
+    expected = torch.autograd.grad(bc, list(policy.tuned.parameters()))
+    for plain, both, part in zip(*gradients, expected, strict=True):
+        torch.testing.assert_close(both - plain, 0.3 * part, atol=1e-5, rtol=1e-3)
+
+
 def test_bc_gradient_equals_finite_differences() -> None:
     learner, policy = _learner(bc_scale=1.0)
     policy.double()

@@ -17,6 +17,7 @@ from diwa.train.experiment import ExperimentConfig
 from diwa.train.labels import SceneLabeller, demos_of, outcome_labels
 from diwa.train.latents import observed_and_dreamed
 from diwa.train.loop import LoopState, Randomness, run_loop
+from diwa.train.meter import finite_or_none
 from diwa.train.models import load_world_model, save_classifier
 from diwa.train.run import StageContext, StopFlag
 from diwa.train.windows import WindowSampler, split_episodes
@@ -91,8 +92,8 @@ def train_classifier(
     config: ExperimentConfig,
     device: torch.device,
     world_model_dir: Path,
-) -> dict[str, float]:
-    """Train on balanced batches, measure on held-out episodes, save."""
+) -> dict[str, float | None]:
+    """Train, measure on held-out episodes, save."""
     settings = config.classifier_training
     world_model, meta = load_world_model(world_model_dir, device)
     data_random = Randomness(config.seed + 20, device)
@@ -140,13 +141,14 @@ def train_classifier(
     with torch.no_grad():
         probability = classifier(held)
     precision, recall = precision_recall(probability, held_labels, 0.5)
-    result = {
+    figures = {
         "auc": area_under_roc(probability, held_labels),
         "precision": precision,
         "recall": recall,
         "positives": float(held_labels.float().mean()),
     }
-    context.metrics.log(settings.steps, **result)
+    context.metrics.log(settings.steps, **figures)
+    result = {name: finite_or_none(value) for name, value in figures.items()}
     facts = {**meta, "task": config.task, "held_out": result}
     save_classifier(context.directory / "model", classifier, world_model.config.feat, facts)
     return result
