@@ -18,7 +18,11 @@ ARGUMENTS = {
     "real_time_factor": ("0.0", "of the simulation; 0.0: in step with the actions"),
     "cameras": ("true", "render the contract's images"),
     "folder": ("bags", "folder for the bags"),
-    "scripted": ("true", "start the scripted teleop; it drives the recorder and ends the launch"),
+    "scripted": (
+        LaunchConfiguration("simulate"),
+        "start the scripted teleop; it drives the recorder and ends the launch; "
+        "as simulate says, so that no script moves a real arm unasked",
+    ),
     "mode": ("play", "what the scripted teleop does: play or demos"),
     "task": ("", "skill to demonstrate, for demos"),
     "episodes": ("1", "number of episodes"),

@@ -46,9 +46,9 @@ def test_simulate_starts_the_bridge_with_typed_parameters(prefix):
     ("arguments", "expected"),
     [
         ({}, {"/calvin_bridge", "/play_recorder", "/teleop"}),
-        ({"simulate": "false"}, {"/play_recorder", "/teleop"}),
+        ({"simulate": "false"}, {"/play_recorder"}),  # no script on a real arm unasked
+        ({"simulate": "false", "scripted": "true"}, {"/play_recorder", "/teleop"}),
         ({"scripted": "false"}, {"/calvin_bridge", "/play_recorder"}),
-        ({"simulate": "false", "scripted": "false"}, {"/play_recorder"}),
         ({"namespace": "/left"}, {"/left/calvin_bridge", "/left/play_recorder", "/left/teleop"}),
     ],
 )
