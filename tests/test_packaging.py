@@ -184,3 +184,16 @@ def test_makefile_arguments_reach_the_programs(root, tmp_path):
     assert "-m pytest -k safety" in tests
     demo = make(root, *command, "demo", "PROFILE=smoke").stdout
     assert "-m diwa_ros.demo --profile smoke" in demo
+
+
+def test_colcon_can_read_the_package(root):
+    """Colcon evaluates the text of what setup.py and setup.cfg give: plain values only."""
+    code = """
+import ast, setuptools
+from distutils.core import run_setup
+dist = run_setup("setup.py", script_args=["--dry-run"], stop_after="config")
+skipped = {"cmdclass", "distclass", "ext_modules", "metadata"}
+data = {k: v for k, v in vars(dist).items() if k[0] != "_" and not callable(v) and k not in skipped}
+ast.literal_eval(repr({k: v for k, v in data.items() if k not in dist.display_option_names}))
+"""
+    subprocess.run([sys.executable, "-c", code], cwd=root / "src/diwa_ros", check=True, timeout=60)

@@ -24,6 +24,8 @@ def files_below(folder: str, target: str) -> list[tuple[str, list[str]]]:
 setup(
     name=NAME,
     version="0.1.0",
+    # Not in setup.cfg: there it becomes an object, and colcon reads only plain values.
+    python_requires=">=3.10,<3.13",
     packages=find_packages(include=["diwa", "diwa.*", "diwa_ros", "diwa_ros.*"]),
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
