@@ -7,7 +7,6 @@ The simulator must not be loaded here, let alone used; the stage refuses to run 
 
 from __future__ import annotations
 
-import copy
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -214,4 +213,4 @@ def _figures(rollout: Rollout, result: UpdateResult) -> dict[str, Any]:
 
 
 def _copy(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: value.detach().clone() for name, value in copy.copy(dict(weights)).items()}
+    return {name: value.detach().clone() for name, value in weights.items()}

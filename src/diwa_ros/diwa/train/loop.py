@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,6 +18,12 @@ from diwa.train.state import load_state, save_state
 from diwa.train.stop import Interrupted
 
 SAVE_EVERY_S = 60.0
+
+
+def cosine(start: float, end: float, step: int, steps: int) -> float:
+    """Half a cosine from `start` at step 0 to `end` at `steps`: for learning rates."""
+    share = 0.5 * (1 + math.cos(math.pi * min(1.0, step / steps)))
+    return end + (start - end) * share
 
 
 class Stateful(Protocol):

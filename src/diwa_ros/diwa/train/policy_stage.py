@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +13,10 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from diwa.data.dataset import Dataset
 from diwa.policy.diffusion import DiffusionPolicy
-from diwa.train.experiment import ExperimentConfig, PolicyTraining
+from diwa.train.experiment import ExperimentConfig
 from diwa.train.labels import demos_of
 from diwa.train.latents import filter_episode
-from diwa.train.loop import LoopState, Randomness, run_loop
+from diwa.train.loop import LoopState, Randomness, cosine, run_loop
 from diwa.train.models import load_world_model, save_policy
 from diwa.train.run import StageContext
 from diwa.world_model.model import WorldModel
@@ -73,7 +72,7 @@ def train_policy(
 
     def step(index: int) -> dict[str, float]:
         for group in optimiser.param_groups:
-            group["lr"] = _cosine(settings, index)
+            group["lr"] = cosine(settings.lr, settings.final_lr, index, settings.steps)
         row = torch.randint(len(chunks), (settings.batch,), generator=random.cpu).to(device)
         version = torch.randint(len(latents), (settings.batch,), generator=random.cpu).to(device)
         loss = policy.loss(latents[version, row], chunks[row], random.device)
@@ -94,11 +93,6 @@ def train_policy(
     facts = {**meta, "task": config.task, "demos": [demo.id for demo in demos]}
     save_policy(context.directory / "model", policy, facts)
     return {"steps": settings.steps, "demos": len(demos), "chunks": len(chunks)}
-
-
-def _cosine(settings: PolicyTraining, step: int) -> float:
-    share = 0.5 * (1 + math.cos(math.pi * min(1.0, step / settings.steps)))
-    return settings.final_lr + (settings.lr - settings.final_lr) * share
 
 
 def _use_average(policy: DiffusionPolicy, average: AveragedModel) -> None:

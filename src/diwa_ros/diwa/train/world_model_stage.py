@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 import torch
@@ -13,19 +12,11 @@ from torch import Tensor, nn
 from diwa.data.dataset import Dataset
 from diwa.train.checkpoint import save_weights
 from diwa.train.experiment import ExperimentConfig, WorldModelTraining
-from diwa.train.loop import LoopState, Randomness, run_loop
+from diwa.train.loop import LoopState, Randomness, cosine, run_loop
 from diwa.train.models import make_world_model, world_model_meta
 from diwa.train.run import StageContext
 from diwa.train.windows import Batch, WindowSampler, split_episodes
 from diwa.world_model.model import WorldModel, WorldModelLoss
-
-
-def cosine_lr(config: WorldModelTraining, step: int) -> float:
-    """Learning rate at `step`: constant, or a cosine from `lr` down to `final_lr`."""
-    if config.final_lr is None:
-        return config.lr
-    share = 0.5 * (1 + math.cos(math.pi * min(1.0, step / config.steps)))
-    return config.final_lr + (config.lr - config.final_lr) * share
 
 
 def train_world_model(
@@ -49,10 +40,11 @@ def train_world_model(
     random = Randomness(config.seed, device)
     state = LoopState({"model": model}, {"optimiser": optimiser}, {"random": random})
     last = {"loss": 0.0}
+    final_lr = settings.lr if settings.final_lr is None else settings.final_lr
 
     def step(index: int) -> dict[str, float]:
         for group in optimiser.param_groups:
-            group["lr"] = cosine_lr(settings, index)
+            group["lr"] = cosine(settings.lr, final_lr, index, settings.steps)
         batch = sampler.sample(settings.batch, random.cpu).to(device)
         loss = _loss(model, batch, random.device)
         optimiser.zero_grad(set_to_none=True)

@@ -44,13 +44,6 @@ class FilterSizes(NamedTuple):
     eps: float
 
 
-class _Tape:
-    """What the backward loop needs, one list entry per step."""
-
-    def __init__(self) -> None:
-        self.rows: list[tuple[Tensor, ...]] = []
-
-
 def _elu_slope(output: Tensor) -> Tensor:
     """Derivative of ELU from its output."""
     return (output + 1).clamp_max(1)
@@ -80,7 +73,7 @@ class FusedFilter(torch.autograd.Function):
         w = FilterWeights(*weights)
         hidden = [action_in.shape[-1]]
         shape = (-1, sizes.stoch, sizes.classes)
-        tape = _Tape()
+        rows: list[tuple[Tensor, ...]] = []  # what the backward loop needs, one entry a step
         deters, stochs, posts = [], [], []
         for t in range(len(keep)):
             deter, stoch = torch.addcmul(starts[t], deter, keep[t]), stoch * keep[t]
@@ -106,14 +99,14 @@ class FusedFilter(torch.autograd.Function):
             prob = log_prob.exp()
             index = draw_index(prob, generator)
             drawn = torch.zeros_like(prob).scatter_(-1, index, 1.0).flatten(1)
-            tape.rows.append(
+            rows.append(
                 (deter, stoch, u, u_mean, u_rstd, x, r, z, c, ch, v, v_mean, v_rstd, y, prob, after)
             )
             deter, stoch = after, drawn
             deters.append(deter)
             stochs.append(stoch)
             posts.append(log_prob)
-        ctx.sizes, ctx.tape, ctx.hidden = sizes, tape, hidden
+        ctx.rows, ctx.hidden = rows, hidden
         ctx.save_for_backward(keep, *weights)
         return torch.stack(deters), torch.stack(stochs), torch.stack(posts)
 
@@ -124,7 +117,7 @@ class FusedFilter(torch.autograd.Function):
         d_deters, d_stochs, d_posts = grads
         keep, *weights = ctx.saved_tensors
         w = FilterWeights(*weights)
-        rows = ctx.tape.rows
+        rows = ctx.rows
         d_deter = torch.zeros_like(rows[0][0])
         d_stoch = torch.zeros_like(rows[0][1])
         steps: list[tuple[Tensor, ...]] = []
