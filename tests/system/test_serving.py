@@ -144,7 +144,7 @@ def test_reset_ends_a_running_skill(graph, serve):
 
 
 def test_skill_ends_when_observations_stop(graph, serve):
-    serve(stale_after_s=1.0)
+    serve(stale_after_s=3.0)
     skill = Skill(graph, time_limit=3000.0)
     graph.wait_until(lambda: skill.feedback and skill.feedback[-1].steps > 8, "feedback")
     graph.processes["calvin_bridge"].send(signal.SIGKILL)
