@@ -42,6 +42,8 @@ class Stream(Config):
     topic: str
     type: str
     reliability: Literal["reliable", "best_effort"] = "reliable"
+    rate_hz: PositiveFloat | None = None  # as published; none: the contract's rate
+    alignment: Literal["asof", "hold", "drop"] = "asof"  # see diwa.data.frames
     tolerance_s: PositiveFloat = 0.05  # oldest sample still used for a frame
     frame_id: str = ""
     names: tuple[str, ...] = ()  # joints: the order of the array
@@ -67,7 +69,7 @@ class Stream(Config):
 class ActionSpec(Config):
     """Relative end-effector action: position, rotation (world XYZ Euler), binary gripper."""
 
-    topic: str = "executed_action"
+    topic: str = "executed_action"  # empty: none; derived from the end effector's poses
     type: str = "diwa_msgs/msg/ExecutedAction"
     size: Literal[7] = 7
     position_m_per_unit: PositiveFloat = 0.02
@@ -83,6 +85,13 @@ class Workspace(Config):
     maximum: Vector3
 
 
+class Cadence(Config):
+    """How far a topic may fall short of its rate before its episode is flagged."""
+
+    max_loss: Annotated[float, pydantic.Field(ge=0, lt=1)] = 0.02  # share of messages that miss
+    max_gap_s: PositiveFloat = 0.2  # longest time between two header stamps
+
+
 class Contract(Config):
     """What a robot looks like to learning; see `config/contracts/`."""
 
@@ -93,6 +102,7 @@ class Contract(Config):
     proprio: tuple[ProprioPart, ...]
     action: ActionSpec
     workspace: Workspace
+    cadence: Cadence = Cadence()
 
     @pydantic.model_validator(mode="after")
     def _streams_give_proprio(self) -> Contract:
