@@ -13,13 +13,16 @@ import shlex
 import signal
 import subprocess
 import sys
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
 import yaml
 
+from diwa import commands
 from diwa.arguments import make_parser, parse
 from diwa.cli import COMMANDS, main
+from diwa.commands import ENTRY_POINTS, load_commands
 from diwa.data.bags import BagWriter, contract_topics
 from diwa.data.contract import Contract
 from diwa.data.dataset import Dataset
@@ -83,10 +86,33 @@ def test_every_example_in_the_help_can_be_typed() -> None:
 
 
 def test_progress_kinds_are_those_of_the_library() -> None:
-    from diwa import arguments
+    from diwa.commands import options
     from diwa.train import progress
 
-    assert arguments.PROGRESS_KINDS == progress.PROGRESS_KINDS
+    assert options.PROGRESS_KINDS == progress.PROGRESS_KINDS
+
+
+def entry_point(value: str) -> EntryPoint:
+    return EntryPoint("check-robot", value, ENTRY_POINTS)
+
+
+def test_another_package_can_add_a_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = entry_point("diwa.commands.report")
+    monkeypatch.setattr(commands, "entry_points", lambda group: [entry])
+    assert list(load_commands())[-1] == "check-robot"
+    assert load_commands()["check-robot"].run is COMMANDS["report"].run
+
+
+def test_a_command_whose_package_is_missing_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(commands, "entry_points", lambda group: [entry_point("no_such_package.x")])
+    for name, command in load_commands().items():
+        monkeypatch.setitem(COMMANDS, name, command)
+    assert main(["check-robot", "--contract", "x.yaml"]) == 2
+    message = capsys.readouterr().err
+    assert "diwa check-robot cannot run here" in message
+    assert "install no_such_package" in message
 
 
 def test_overrides_may_stand_anywhere() -> None:
@@ -160,7 +186,7 @@ def test_ends_that_are_no_bugs_show_no_traceback(
     def work(arguments: argparse.Namespace) -> int:
         raise error
 
-    monkeypatch.setitem(COMMANDS, "info", work)
+    monkeypatch.setitem(COMMANDS, "info", COMMANDS["info"]._replace(run=work))
     assert main(["info", "path"]) == code
     captured = capsys.readouterr().err
     assert message in captured
@@ -171,7 +197,7 @@ def test_a_bug_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     def work(arguments: argparse.Namespace) -> int:
         raise OSError(errno.EIO, "broken disk")
 
-    monkeypatch.setitem(COMMANDS, "info", work)
+    monkeypatch.setitem(COMMANDS, "info", COMMANDS["info"]._replace(run=work))
     with pytest.raises(OSError, match="broken disk"):
         main(["info", "path"])
 

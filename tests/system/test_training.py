@@ -27,6 +27,7 @@ class Training:
         self.statuses = []
         client = ActionClient(graph.node, Train, "trainer/train")
         graph.wait_until(client.server_is_ready, "trainer")
+        graph.settle()
         goal = Train.Goal(
             config_path=str(graph.folder / "tiny.yaml"),
             dataset_path=str(graph.folder / "dataset"),

@@ -8,15 +8,14 @@ imports ends as cleanly as one later.
 
 from __future__ import annotations
 
-import argparse
 import errno
-import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from diwa.arguments import parse
+from diwa.commands import load_commands
 from diwa.errors import ConfigError
 from diwa.train.stop import EXIT_INTERRUPTED, Interrupted
 
@@ -24,14 +23,14 @@ EXIT_MISTAKE = 2
 EXIT_FAILED = 1
 USER_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
 
-Work = Callable[[argparse.Namespace], int]
+COMMANDS = load_commands()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse, run, and turn what users can mend into one message and an exit code."""
-    arguments = parse(argv)
+    arguments = parse(argv, COMMANDS)
     try:
-        return COMMANDS[arguments.command](arguments)
+        return COMMANDS[arguments.command].run(arguments)
     except ConfigError as error:
         _say(f"diwa: {error}")
         return EXIT_MISTAKE
@@ -48,88 +47,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         _say(f"diwa: {error.strerror}: {error.filename or 'while writing'}")
         return EXIT_FAILED
-
-
-def _info(arguments: argparse.Namespace) -> int:
-    from diwa.data.info import describe
-
-    _print(describe(arguments.path))
-    return 0
-
-
-def _build(arguments: argparse.Namespace) -> int:
-    from diwa.data.build import build_dataset
-    from diwa.data.contract import load_contract
-    from diwa.data.episode import find_bags
-    from diwa.train.progress import make_progress
-
-    bags = []
-    for folder in arguments.bags:
-        found = find_bags(folder)
-        if not found:
-            raise ConfigError(
-                f"{folder}: no finished bags here",
-                expected="a bag folder of the play recorder, or a folder with some below it",
-                hint="record with `ros2 launch diwa_ros collect.launch.py`",
-            )
-        bags += [bag for bag in found if bag not in bags]
-    contract = load_contract(arguments.contract) if arguments.contract else None
-    dataset = build_dataset(
-        bags,
-        arguments.out,
-        contract,
-        workers=arguments.workers,
-        progress=make_progress(arguments.progress),
-    )
-    frames = sum(info.length for info in dataset.episodes)
-    if arguments.progress != "json":
-        _print(f"{arguments.out}: {len(dataset.episodes)} episodes, {frames} frames")
-    return 0
-
-
-def _train(arguments: argparse.Namespace) -> int:
-    from diwa.train.pipeline import main_train
-
-    return main_train(arguments)
-
-
-def _evaluate(arguments: argparse.Namespace) -> int:
-    from diwa.sim.compare import as_text, evaluate_checkpoints
-    from diwa.train.pipeline import choose_device
-    from diwa.train.progress import make_progress
-
-    figures = evaluate_checkpoints(
-        arguments.checkpoint,
-        arguments.base,
-        episodes=arguments.episodes,
-        first_seed=arguments.seed,
-        max_steps=arguments.max_steps,
-        device=str(choose_device(arguments.device)),
-        progress=make_progress(arguments.progress),
-    )
-    _print(json.dumps(figures) if arguments.json else as_text(figures))
-    return 0
-
-
-def _report(arguments: argparse.Namespace) -> int:
-    from diwa.train.report import write_report
-
-    _print(str(write_report(arguments.run)))
-    return 0
-
-
-COMMANDS: dict[str, Work] = {
-    "info": _info,
-    "dataset build": _build,
-    "train": _train,
-    "evaluate": _evaluate,
-    "report": _report,
-}
-
-
-def _print(text: str) -> None:
-    sys.stdout.write(text.rstrip("\n") + "\n")
-    sys.stdout.flush()
 
 
 def _say(text: str) -> None:

@@ -29,6 +29,7 @@ from diwa_ros.observing import Observed, Observer
 WAIT_S = 30.0
 TICK_S = 0.1  # the executor returns at least this often
 RESEND_S = 0.5  # without an answer for this long, the last chunk is sent again
+ASK_AGAIN_S = 5.0  # a request of a service: its answer is lost if the server does not know us yet
 LOST_S = 15.0  # without an answer for this long, the robot counts as lost
 
 
@@ -169,4 +170,15 @@ class Driver:
 
     def _call(self, client: Client, request: Any) -> Any:
         self.wait_until(client.service_is_ready, f"service {client.srv_name}")
-        return self.result_of(client.call_async(request))
+        answers = [client.call_async(request)]
+        asked = time.monotonic()
+
+        def answered() -> bool:
+            nonlocal asked
+            if time.monotonic() - asked > ASK_AGAIN_S:
+                answers.append(client.call_async(request))
+                asked = time.monotonic()
+            return any(answer.done() for answer in answers)
+
+        self.wait_until(answered, f"answer of {client.srv_name}")
+        return next(answer for answer in answers if answer.done()).result()
