@@ -30,6 +30,8 @@ def parse(
     """Arguments as a namespace; `overrides` of `train` may stand anywhere."""
     parser = make_parser(commands)
     arguments, rest = parser.parse_known_args(argv)
+    if getattr(arguments, "takes_anything", False):
+        return arguments
     overrides = [item for item in rest if "=" in item and not item.startswith("-")]
     if rest and (len(overrides) != len(rest) or not hasattr(arguments, "overrides")):
         parser.error(f"unrecognized arguments: {' '.join(rest)}")

@@ -1,0 +1,63 @@
+# Copyright 2026 The DiWA for ROS 2 authors
+# SPDX-License-Identifier: Apache-2.0
+"""`diwa dataset build`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from diwa.commands.options import Subparsers, add_progress, count, subcommand, write_out
+from diwa.errors import ConfigError
+
+ABOUT = "Turn recorded bags into a dataset."
+EXAMPLES = """\
+examples:
+  diwa dataset build bags/ --out data/kitchen              all bags below bags/
+  diwa dataset build bags/ more/ --out data/kitchen        add some: only new bags are converted
+  diwa dataset build bags/ --out data/kitchen --workers 0  in one process, for debugging
+"""
+
+
+def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
+    """Describe the arguments."""
+    command = subcommand(subparsers, "dataset build", ABOUT, EXAMPLES)
+    command.add_argument("bags", type=Path, nargs="+", help="bag folders, or folders of bags")
+    command.add_argument("--out", type=Path, required=True, help="dataset folder to write")
+    command.add_argument(
+        "--contract", type=Path, help="contract file that the bags must have been recorded under"
+    )
+    command.add_argument("--workers", type=count, default=2, help="processes (default: 2)")
+    add_progress(command)
+    return command
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Build, and print how much it became."""
+    from diwa.data.build import build_dataset
+    from diwa.data.contract import load_contract
+    from diwa.data.episode import find_bags
+    from diwa.train.progress import make_progress
+
+    bags = []
+    for folder in arguments.bags:
+        found = find_bags(folder)
+        if not found:
+            raise ConfigError(
+                f"{folder}: no finished bags here",
+                expected="a bag folder of the play recorder, or a folder with some below it",
+                hint="record with `ros2 launch diwa_ros collect.launch.py`",
+            )
+        bags += [bag for bag in found if bag not in bags]
+    contract = load_contract(arguments.contract) if arguments.contract else None
+    dataset = build_dataset(
+        bags,
+        arguments.out,
+        contract,
+        workers=arguments.workers,
+        progress=make_progress(arguments.progress),
+    )
+    frames = sum(info.length for info in dataset.episodes)
+    if arguments.progress != "json":
+        write_out(f"{arguments.out}: {len(dataset.episodes)} episodes, {frames} frames")
+    return 0
