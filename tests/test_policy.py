@@ -63,6 +63,51 @@ def test_posterior_mean_equals_diffusers_ddpm_step() -> None:
         torch.testing.assert_close(many, mean)
 
 
+@pytest.mark.parametrize("count", [1, 2, 5, 10, 20])
+def test_ddim_chain_equals_diffusers(count: int) -> None:
+    policy = _policy(serve_steps=count)
+    net, latent, schedule = policy.base, _latent(), policy.schedule
+    points = torch.cat((torch.ones(1, dtype=torch.float64), schedule.alpha_bar.double()))
+    oracle = diffusers.DDIMScheduler(
+        num_train_timesteps=20,
+        trained_betas=(1 - points[1:] / points[:-1]).numpy(),
+        clip_sample=True,
+        timestep_spacing="trailing",
+    )
+    oracle.set_timesteps(count)
+    assert schedule.ddim_steps(count) == oracle.timesteps.tolist()
+    x = torch.randn(len(latent), 4, 7, generator=_generator())
+    with torch.no_grad():
+        for k in oracle.timesteps:
+            eps = net(x, net.condition(latent), net.time_table()[k])
+            x = oracle.step(eps, k, x, use_clipped_model_output=True).prev_sample
+    sampled = policy.sample(latent, _generator())
+    torch.testing.assert_close(sampled, x, atol=2e-3, rtol=2e-3)
+
+
+def test_ddim_uses_the_finetuned_denoiser_in_the_last_steps_only() -> None:
+    policy = _policy(serve_steps=4, finetune_steps=5)  # steps 19, 14, 9, 4
+    before = policy.sample(_latent(), _generator())
+    actor = policy.start_finetuning()
+    assert torch.equal(policy.sample(_latent(), _generator()), before)
+    with torch.no_grad():
+        actor.out.weight.zero_()
+        actor.out.bias.zero_()
+    latent, schedule, net = _latent(), policy.schedule, policy.base
+    x = torch.randn(len(latent), 4, 7, generator=_generator())
+    with torch.no_grad():
+        for k, following in ((19, 14), (14, 9), (9, 4)):
+            eps = net(x, net.condition(latent), net.time_table()[k])
+            x = schedule.ddim_step(x, eps, k, following)
+    clean = (x * schedule.x0_from_x[4]).clamp(-1, 1)  # no noise predicted
+    torch.testing.assert_close(policy.sample(latent, _generator()), clean)
+
+
+def test_more_serve_steps_than_steps_are_refused() -> None:
+    with pytest.raises(ValueError, match="serve_steps"):
+        PolicyConfig(steps=10, finetune_steps=5, serve_steps=11)
+
+
 def test_added_noise_equals_diffusers() -> None:
     schedule = NoiseSchedule(20)
     oracle = diffusers.DDPMScheduler(num_train_timesteps=20, beta_schedule="squaredcos_cap_v2")

@@ -27,6 +27,7 @@ class PolicyConfig(Config):
     time_embed: PositiveInt = 16
     min_sampling_std: PositiveFloat = 0.1  # exploration floor while training
     noise_clip: PositiveFloat = 3.0  # unit noise is clamped to this many standard deviations
+    serve_steps: PositiveInt | None = None  # DDIM steps when acting; None: all K, with noise
 
     @pydantic.model_validator(mode="after")
     def _horizons_fit(self) -> PolicyConfig:
@@ -34,4 +35,6 @@ class PolicyConfig(Config):
             raise ValueError("act_horizon must not exceed pred_horizon")
         if self.finetune_steps > self.steps:
             raise ValueError("finetune_steps must not exceed steps")
+        if self.serve_steps is not None and self.serve_steps > self.steps:
+            raise ValueError("serve_steps must not exceed steps")
         return self

@@ -41,6 +41,7 @@ class DiffusionPolicy(nn.Module):
         self.schedule = NoiseSchedule(config.steps)
         self.base = Denoiser(config, feat)
         self.tuned: Denoiser | None = None
+        self.serve_steps = config.serve_steps
 
     def start_finetuning(self) -> Denoiser:
         """Freeze the base denoiser and return a trainable copy for the last K' steps."""
@@ -59,7 +60,13 @@ class DiffusionPolicy(nn.Module):
 
     @torch.no_grad()
     def sample(self, latent: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """A chunk for acting: little noise, none at the last step. (B, F) -> (B, Tp, A)."""
+        """A chunk for acting: (B, F) -> (B, Tp, A).
+
+        With `serve_steps` of the K steps by DDIM, deterministic but for where it starts; without,
+        all K steps of DDPM with little noise, and none at the last step.
+        """
+        if self.serve_steps is not None:
+            return self._sample_ddim(latent, generator, self.serve_steps)
         return self._denoise(latent, generator, EVAL_MIN_STD, explore=False).chunk
 
     @torch.no_grad()
@@ -104,6 +111,18 @@ class DiffusionPolicy(nn.Module):
         element = -0.5 * ((sample - mean) / std).square() - std.log() - LOG_SQRT_2PI
         executed = element.clamp(-5, 2)[..., : self.config.act_horizon, :]
         return executed.mean(dim=(-2, -1))
+
+    def _sample_ddim(self, latent: Tensor, generator: torch.Generator | None, count: int) -> Tensor:
+        shape = (latent.shape[0], self.config.pred_horizon, self.config.action_size)
+        x = torch.randn(shape, generator=generator, device=latent.device)
+        tuned = self.base if self.tuned is None else self.tuned
+        parts = {net: (net.condition(latent), net.time_table()) for net in (self.base, tuned)}
+        steps = self.schedule.ddim_steps(count)
+        for k, following in zip(steps, [*steps[1:], None], strict=True):
+            net = tuned if k < self.config.finetune_steps else self.base
+            condition, table = parts[net]
+            x = self.schedule.ddim_step(x, net(x, condition, table[k]), k, following)
+        return x
 
     def _denoise(
         self,

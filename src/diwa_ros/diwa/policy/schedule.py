@@ -57,9 +57,35 @@ class NoiseSchedule(nn.Module):
             eps: (..., Tp, A) float32, predicted noise.
             k: int, or int64 with the leading axes of `x`.
         """
-        x0 = self._at(self.x0_from_x, k) * x - self._at(self.x0_from_eps, k) * eps
-        x0 = x0.clamp(-1, 1)
+        x0 = self._clean(x, eps, k)
         return self._at(self.mean_from_x0, k) * x0 + self._at(self.mean_from_x, k) * x
+
+    def ddim_steps(self, count: int) -> list[int]:
+        """`count` of the K steps, evenly spaced, from the noisiest on ("trailing" spacing)."""
+        return [round(self.steps - i * self.steps / count) - 1 for i in range(count)]
+
+    def ddim_step(self, x: Tensor, eps: Tensor, k: int, following: int | None) -> Tensor:
+        """The sample entering step `following` (None: the clean one) given that entering step k.
+
+        Deterministic (Song et al. 2021, equation 12 with eta = 0); the noise is recomputed from the
+        clipped x0.
+
+        Args:
+            x: (..., Tp, A) float32, the sample entering step k.
+            eps: (..., Tp, A) float32, predicted noise.
+            k: step of `x`.
+            following: a less noisy step, or None.
+        """
+        x0 = self._clean(x, eps, k)
+        if following is None:
+            return x0
+        noise = (self.x0_from_x[k] * x - x0) / self.x0_from_eps[k]
+        share = self.alpha_bar[following]
+        return share.sqrt() * x0 + (1 - share).sqrt() * noise
+
+    def _clean(self, x: Tensor, eps: Tensor, k: Tensor | int) -> Tensor:
+        """Predicted x0, clipped to [-1, 1]."""
+        return (self._at(self.x0_from_x, k) * x - self._at(self.x0_from_eps, k) * eps).clamp(-1, 1)
 
     def _at(self, constants: Tensor, k: Tensor | int) -> Tensor:
         value = constants[k]
