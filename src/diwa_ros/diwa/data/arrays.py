@@ -54,7 +54,7 @@ def complete_arrays(
             f"episode {name}: too short", got=f"{length} frames", expected="2 or more"
         )
     checked = {
-        key: _checked(f"episode {name}: {key}", given[key], dtype, (length, *shape))
+        key: check_array(f"episode {name}: {key}", given[key], dtype, (length, *shape))
         for key, (dtype, shape) in specs.items()
     }
     if not np.array_equal(checked["action"][-1:], neutral):
@@ -64,7 +64,10 @@ def complete_arrays(
     return checked
 
 
-def _checked(what: str, given: np.ndarray, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray:
+def check_array(
+    what: str, given: np.ndarray, dtype: np.dtype, shape: tuple[int, ...]
+) -> np.ndarray:
+    """`given` in the stored type; a `ConfigError` about `what` where it does not fit."""
     array = np.asarray(given)
     if array.shape != shape:
         raise ConfigError(f"{what} has the wrong shape", got=array.shape, expected=str(shape))

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import OrderedDict
 from collections.abc import Collection, Mapping
 from functools import cached_property
@@ -17,7 +16,6 @@ from diwa.data.contract import Contract
 from diwa.data.episode import Kind, Outcome
 from diwa.data.manifest import (
     MANIFEST,
-    EpisodeFile,
     EpisodeInfo,
     Manifest,
     read_manifest,
@@ -27,9 +25,9 @@ from diwa.data.manifest import (
     write_manifest,
     write_record,
 )
-from diwa.data.statistics import Statistics, moments_of, statistics_of
+from diwa.data.shards import EpisodeShards
+from diwa.data.statistics import Statistics, statistics_of
 from diwa.errors import ConfigError
-from diwa.files import atomic_path
 
 # Every memory map holds a file descriptor, and a process may have few of them (often 1024):
 # small arrays are read instead, and only so many large ones stay mapped.
@@ -183,31 +181,13 @@ class DatasetWriter:
             ConfigError: arrays that do not fit the contract or are not finite.
         """
         checked = complete_arrays(self.contract, episode_id, arrays)
-        digest = hashlib.sha256()
-        for key in sorted(checked):
-            digest.update(f"{key} {checked[key].dtype} {checked[key].shape}".encode())
-            digest.update(checked[key].data)
-        info = EpisodeInfo(
-            id=episode_id,
-            length=len(checked["action"]),
-            kind=kind,
-            task=task,
-            outcome=outcome,
-            source=source,
-            content=digest.hexdigest()[:16],
-        )
-        moments = {
-            key: moments_of(array[:-1] if key == "action" else array)
-            for key, array in checked.items()
-            if key != "stamp_ns"
-        }
-        record_path(self.path, episode_id).unlink(missing_ok=True)
-        for key, array in checked.items():
-            target = shard_path(self.path, key, episode_id)
-            with atomic_path(target) as temporary, temporary.open("wb") as stream:
-                np.save(stream, array, allow_pickle=False)
-        write_record(self.path, EpisodeFile(info=info, moments=moments))
-        return info
+        shards = EpisodeShards(self.path, self.contract, episode_id)
+        try:
+            shards.append({**checked, "action": checked["action"][:-1]})
+            written = shards.close()
+        finally:
+            shards.abandon()
+        return written.enter(self.path, kind, task, outcome, source)
 
     def finish(self, only: Collection[str] | None = None) -> Dataset:
         """Write the manifest over the episodes in the folder.

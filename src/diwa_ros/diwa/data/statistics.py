@@ -4,12 +4,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from diwa.config import Config
+
+BLOCK_NUMBERS = 200_000  # float64 is eight times uint8
 
 
 class Moments(Config):
@@ -40,19 +42,35 @@ class Statistics:
 
 
 def moments_of(values: np.ndarray) -> Moments:
-    """Moments of `values` (T, ..., C), computed in float64."""
-    channels = values.shape[-1]
-    # Rows of all pixels, some at a time: long rows add up fast, and float64 is eight times uint8.
-    rows = values.reshape(len(values), -1)
-    blocks = np.array_split(rows, min(len(rows), max(1, rows.size // 200_000)))
-    sums = sum(block.sum(axis=0, dtype=np.float64) for block in blocks)
-    mean = np.reshape(sums, (-1, channels)).mean(axis=0) / len(rows)
-    wide = np.tile(mean, rows.shape[1] // channels)
-    squares = sum(np.square(block - wide).sum(axis=0) for block in blocks)
+    """Moments of `values` (T, ..., C), computed in float64, some frames at a time."""
+    step = frames_per_block(values[:1].size)
+    blocks = (values[start : start + step] for start in range(0, len(values), step))
+    return moments_of_blocks(blocks)
+
+
+def frames_per_block(numbers: int) -> int:
+    """How many frames of so many numbers are looked at together.
+
+    The moments of an array and of the file that it became are then equal to the last bit.
+    """
+    return max(1, BLOCK_NUMBERS // max(numbers, 1))
+
+
+def moments_of_blocks(blocks: Iterable[np.ndarray]) -> Moments:
+    """Moments of consecutive blocks (n, ..., C) of one array; one block at a time is held."""
+    return merge([_moments(block) for block in blocks])
+
+
+def _moments(block: np.ndarray) -> Moments:
+    channels = block.shape[-1]
+    # Rows of all pixels: long rows add up fast.
+    rows = block.reshape(len(block), -1)
+    mean = rows.sum(axis=0, dtype=np.float64).reshape(-1, channels).mean(axis=0) / len(rows)
+    squares = np.square(rows - np.tile(mean, rows.shape[1] // channels)).sum(axis=0)
     return Moments(
         count=rows.size // channels,
         mean=tuple(mean.tolist()),
-        squares=tuple(np.reshape(squares, (-1, channels)).sum(axis=0).tolist()),
+        squares=tuple(squares.reshape(-1, channels).sum(axis=0).tolist()),
         minimum=tuple(rows.min(axis=0).reshape(-1, channels).min(axis=0).tolist()),
         maximum=tuple(rows.max(axis=0).reshape(-1, channels).max(axis=0).tolist()),
     )
