@@ -31,7 +31,9 @@ TRAILING_BYTES = (4, 8, 12)
 def contract_topics(contract: Contract) -> dict[str, str]:
     """Types of all topics in the contract, by relative topic name."""
     topics = {stream.topic: stream.type for stream in contract.observations.values()}
-    return {**topics, contract.action.topic: contract.action.type}
+    if contract.action.topic:
+        topics[contract.action.topic] = contract.action.type
+    return topics
 
 
 class BagWriter:
