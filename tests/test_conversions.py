@@ -17,6 +17,7 @@ from sensor_msgs.msg import JointState
 from diwa.control.filter import SafeAction
 from diwa.data.contract import ActionSpec
 from diwa.data.decode import decode, decode_action, epoch_of, stamp_ns
+from diwa.data.episode_cadence import EpisodeCadence
 from diwa.errors import ConfigError
 from diwa_ros import conversions
 from diwa_ros.recording import TopicCount
@@ -125,6 +126,24 @@ def round_trip_training_status(contract):
     assert (received.run, received.stage, received.stage_index) == ("/runs/a", "policy", 2)
     assert (received.stages, received.progress, received.remaining) == (6, 0.25, -1.0)
     assert json.loads(received.metrics_json) == {"loss": 0.5}
+
+
+def round_trip_cadence_statistics(contract):
+    cadence = EpisodeCadence(contract)
+    cadence.topics["ee_pose"].source = "arm/ee_pose"
+    cadence.topics["ee_pose"].reliability = "best_effort"
+    for step in (0, 1, 2, 5):  # two are missing
+        cadence.push("ee_pose", STAMP_NS + step * contract.period_ns, STAMP_NS, 80)
+    cadence.topics["ee_pose"].lost(3)
+    messages = conversions.cadence_statistics(cadence, STAMP_NS + 500_000_000, {"ee_pose": 2})
+    pose, *silent = [over_the_wire(message) for message in messages]
+    assert (pose.topic, pose.source, pose.publishers) == ("ee_pose", "arm/ee_pose", 2)
+    assert (pose.received, pose.bytes, pose.reliability) == (4, 320, "best_effort")
+    assert (pose.gaps, pose.missing, pose.lost) == (1, 2, 3)
+    assert (pose.recent_rate, pose.byte_rate) == (8.0, 640.0)
+    assert "missing" in pose.problem
+    assert {message.source for message in silent} == set(cadence.topics) - {"ee_pose"}
+    assert {message.problem for message in silent} == {"nothing arrived"}
 
 
 def round_trip_topic_statistics(contract):

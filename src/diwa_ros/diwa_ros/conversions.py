@@ -36,6 +36,7 @@ from diwa.data.episode import Outcome
 from diwa.errors import ConfigError
 
 if TYPE_CHECKING:
+    from diwa.data.episode_cadence import EpisodeCadence
     from diwa_ros.recording import Recording, TopicCount
     from diwa_ros.table import Executed
 
@@ -229,6 +230,43 @@ def topic_statistics(count: TopicCount, expected_hz: float, duration_s: float) -
         worst_gap=count.worst_gap_ns / SECOND_NS,
         bytes=count.size,
     )
+
+
+def cadence_statistics(
+    cadence: EpisodeCadence, now_ns: int, publishers: Mapping[str, int]
+) -> list[TopicStatistics]:
+    """How each topic arrives in an episode.
+
+    Args:
+        cadence: of the episode.
+        now_ns: receive clock, for the recent rate.
+        publishers: how many there are right now, by topic of the contract.
+    """
+    statistics = []
+    for record in cadence.records():
+        recent_hz, byte_rate = cadence.topics[record.topic].recent(now_ns)
+        statistics.append(
+            TopicStatistics(
+                topic=record.topic,
+                source=record.source or record.topic,
+                publishers=publishers.get(record.topic, 0),
+                reliability=record.reliability,
+                received=record.received,
+                rate=record.rate_hz,
+                recent_rate=recent_hz,
+                expected_rate=record.expected_hz,
+                gaps=record.gaps,
+                missing=record.missing,
+                lost=record.lost,
+                disordered=record.disordered,
+                worst_gap=record.worst_gap_s,
+                delay=record.delay_s,
+                bytes=record.bytes,
+                byte_rate=byte_rate,
+                problem=record.problem,
+            )
+        )
+    return statistics
 
 
 def fill_training_status(status: TrainingStatus, progress: Mapping[str, Any]) -> None:

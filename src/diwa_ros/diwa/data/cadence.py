@@ -47,8 +47,10 @@ class TopicRecord(Config):
         """Share of the messages that did not come, in [0, 1]."""
         missing = max(self.missing, self.lost)
         share = missing / (self.received + missing) if missing else 0.0
-        slow = 1 - self.rate_hz / self.expected_hz if self.rate_hz and self.expected_hz else 0.0
-        return max(share, slow)
+        if not (self.rate_hz and self.expected_hz):
+            return share
+        due = (self.received - 1) * self.expected_hz / self.rate_hz + 1  # in the same time
+        return max(share, 1 - self.received / due)
 
 
 class TopicCadence:
