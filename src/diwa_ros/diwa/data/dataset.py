@@ -13,6 +13,7 @@ import numpy as np
 
 from diwa.data.arrays import array_specs, complete_arrays
 from diwa.data.contract import Contract
+from diwa.data.edit import edit_episodes
 from diwa.data.episode import Kind, Outcome
 from diwa.data.manifest import (
     MANIFEST,
@@ -23,7 +24,6 @@ from diwa.data.manifest import (
     record_path,
     shard_path,
     write_manifest,
-    write_record,
 )
 from diwa.data.shards import EpisodeShards
 from diwa.data.statistics import Statistics, statistics_of
@@ -125,17 +125,11 @@ class Dataset:
     ) -> Dataset:
         """Change one row of the episode table on disk, and return the dataset as it is then.
 
-        Arrays are never touched, so every edit can be taken back.
+        Arrays are never touched, so every edit can be taken back; see `diwa.data.edit`.
         """
-        rows = {info.id: info for info in self.manifest.episodes}
-        if episode_id not in rows:
-            raise ConfigError(f"{self.path}: no episode {episode_id!r}", hint="see `diwa info`")
         changes = {"task": task, "outcome": outcome, "deleted": deleted}
-        update = {name: value for name, value in changes.items() if value is not None}
-        row = EpisodeInfo.model_validate({**rows[episode_id].model_dump(), **update})
-        write_record(self.path, read_record(self.path, episode_id).model_copy(update={"info": row}))
-        rows[episode_id] = row
-        return Dataset(self.path, write_manifest(self.path, self.contract, list(rows.values())))
+        given = {name: value for name, value in changes.items() if value is not None}
+        return Dataset(self.path, edit_episodes(self.path, {episode_id: given}))
 
 
 class DatasetWriter:

@@ -5,24 +5,34 @@
 ::
 
     DIR/manifest.json            contract, episode table, statistics, hash; written last
+    DIR/contract.yaml            the contract once more, for people and for repairs
     DIR/episodes/<id>.json       written when all arrays of the episode are on disk
     DIR/shards/<key>/<id>.npy    arrays, frames along the first axis
+
+The manifest says which episodes belong to the dataset; what is said of each of them comes from its
+record. After an edit that was broken off the records are ahead, and the manifest is made anew from
+them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import fcntl
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from diwa.config import Config, config_hash, parse_config
 from diwa.data.contract import Contract
 from diwa.data.episode import EpisodeId, Kind, Outcome
 from diwa.data.statistics import Moments, merge
 from diwa.errors import ConfigError
-from diwa.files import read_json, write_json
+from diwa.files import read_json, write_json, write_text
 
 MANIFEST = "manifest.json"
+CONTRACT = "contract.yaml"
+VERSION: Literal[1] = 1
 
 
 class EpisodeInfo(Config):
@@ -38,18 +48,28 @@ class EpisodeInfo(Config):
     content: str  # hash of its arrays
 
 
+class Edit(Config):
+    """A change of one row that somebody made; episodes changed together share `at`."""
+
+    at: str  # wall time, UTC, ISO 8601 with microseconds
+    changes: dict[str, tuple[str | bool, str | bool]]  # field: before, after
+    reason: str = ""
+    undone: bool = False
+
+
 class EpisodeFile(Config):
-    """An episode's record on disk: its row and its moments per key."""
+    """An episode's record on disk: its row, its moments per key, and earlier labels."""
 
     info: EpisodeInfo
     moments: dict[str, Moments]
+    history: tuple[Edit, ...] = ()  # oldest first
 
 
 class Manifest(Config):
     """The whole dataset at a glance; statistics leave deleted episodes out."""
 
     format: Literal["diwa-dataset"] = "diwa-dataset"
-    version: Literal[1] = 1
+    version: Literal[1] = VERSION
     contract: Contract
     episodes: tuple[EpisodeInfo, ...]
     statistics: dict[str, Moments]
@@ -75,7 +95,24 @@ def read_manifest(folder: Path) -> Manifest:
             expected=f"a folder with {MANIFEST}",
             hint="make one with `diwa dataset build` (it goes on where it stopped)",
         )
-    return parse_config(Manifest, read_json(path), str(path))
+    raw = read_json(path)
+    require_known_version(raw, path)
+    return parse_config(Manifest, raw, str(path))
+
+
+def require_known_version(raw: Any, path: Path) -> None:
+    """Raise `ConfigError` for a manifest of a format that this program does not know."""
+    version = raw.get("version", VERSION) if isinstance(raw, dict) else VERSION
+    if version != VERSION:
+        newer = isinstance(version, int) and version > VERSION
+        raise ConfigError(
+            f"{path}: unknown version of the dataset format",
+            got=version,
+            expected=str(VERSION),
+            hint="it was made by a newer diwa: update this one"
+            if newer
+            else "build the dataset again from its bags",
+        )
 
 
 def read_record(folder: Path, episode_id: str) -> EpisodeFile:
@@ -94,12 +131,29 @@ def write_manifest(folder: Path, contract: Contract, episodes: Sequence[EpisodeI
     kept = [read_record(folder, info.id).moments for info in episodes if not info.deleted]
     if not kept:
         raise ConfigError(f"{folder}: no episodes", hint="record some, or take back a deletion")
-    rows = [info.model_dump(mode="json", exclude={"source", "length"}) for info in episodes]
     manifest = Manifest(
         contract=contract,
         episodes=tuple(episodes),
         statistics={key: merge([moments[key] for moments in kept]) for key in kept[0]},
-        hash=config_hash({"contract": contract.hash, "episodes": rows}),
+        hash=table_hash(contract, episodes),
     )
+    write_text(folder / CONTRACT, contract.to_yaml())
     write_json(folder / MANIFEST, manifest.model_dump(mode="json"))
     return manifest
+
+
+def table_hash(contract: Contract, episodes: Sequence[EpisodeInfo]) -> str:
+    """Hash of a dataset with these episodes: of all arrays, labels and deletions."""
+    rows = [info.model_dump(mode="json", exclude={"source", "length"}) for info in episodes]
+    return config_hash({"contract": contract.hash, "episodes": rows})
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep other processes from changing the table of the dataset meanwhile; they wait."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
