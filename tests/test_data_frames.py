@@ -272,7 +272,7 @@ def test_waiting_is_bounded_when_a_stream_dies():
     builder = FrameBuilder(contract, patience_s=1.0)
     for sample in lockstep(1000, keys=("a",)):
         assert push(builder, sample) == []
-    assert max(map(len, builder._queues.values())) <= 32
+    assert max(len(samples.queue) for samples in builder._keys.values()) <= 32
     frames = [f for sample in lockstep(40, first=1000) for f in push(builder, sample)]
     assert [f.observation["b"][0] for f in frames][-30:] == list(range(1010, 1040))
 

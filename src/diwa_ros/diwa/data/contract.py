@@ -75,6 +75,7 @@ class ActionSpec(Config):
     position_m_per_unit: PositiveFloat = 0.02
     rotation_rad_per_unit: PositiveFloat = 0.05
     gripper_threshold: float = 0.0  # at or above: open
+    open_width_m: PositiveFloat = 0.04  # derived actions: fingers that begin wider are open
     neutral: tuple[float, ...] = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0)  # before an episode's start
 
 
@@ -113,6 +114,9 @@ class Contract(Config):
             count = sum(stream.kind == kind for stream in self.observations.values())
             if count > 1 or (count == 0 and parts & set(self.proprio)):
                 raise ValueError(f"{count} streams of kind {kind}; this proprio needs one")
+        kinds = {stream.kind for stream in self.observations.values()}
+        if not self.action.topic and "pose" not in kinds:
+            raise ValueError("no topic of actions: they are derived from a pose, but there is none")
         return self
 
     @property

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import cv2
 import numpy as np
 
 from diwa.data.contract import Stream
@@ -24,6 +25,8 @@ ENCODINGS: dict[str, tuple[int, list[int]]] = {
     "bgra8": (4, [2, 1, 0]),
     "mono8": (1, [0, 0, 0]),
 }
+
+LEAST_NORM = 1e-3  # of a quaternion
 
 
 def stamp_ns(message: Any) -> int:
@@ -45,7 +48,7 @@ def decode(message: Any, stream: Stream) -> np.ndarray:
         pose: (7,) float64, position [m] and quaternion xyzw.
         joints: (len(stream.names),) float64, positions [rad or m] in the contract's order.
         scene: (stream.size,) float32.
-        image: (height, width, 3) uint8, RGB.
+        image: (height, width, 3) uint8, RGB; from an Image or a CompressedImage.
 
     Raises:
         ConfigError: the message does not fit the contract.
@@ -55,7 +58,12 @@ def decode(message: Any, stream: Stream) -> np.ndarray:
 
 def decode_action(message: Any) -> np.ndarray:
     """Action really executed, from an ExecutedAction: (7,) float32 in [-1, 1]."""
-    return np.array(message.action, dtype=np.float32)
+    action = np.array(message.action, dtype=np.float32)
+    if action.shape != (7,) or not np.isfinite(action).all():
+        raise ConfigError(
+            "an executed action that cannot be used", got=action, expected="7 numbers"
+        )
+    return action
 
 
 def _decode_pose(message: Any, stream: Stream) -> np.ndarray:
@@ -68,6 +76,13 @@ def _decode_pose(message: Any, stream: Stream) -> np.ndarray:
         )
     position, rotation = message.pose.position, message.pose.orientation
     values = (position.x, position.y, position.z, rotation.x, rotation.y, rotation.z, rotation.w)
+    if not rotation.x**2 + rotation.y**2 + rotation.z**2 + rotation.w**2 > LEAST_NORM**2:
+        raise ConfigError(
+            f"topic {stream.topic}: a pose without orientation",
+            got=values[3:],
+            expected="a quaternion of length 1",
+            hint="correct the node that publishes it",
+        )
     return np.array(values, dtype=np.float64)
 
 
@@ -80,6 +95,12 @@ def _decode_joints(message: Any, stream: Stream) -> np.ndarray:
             got=", ".join(message.name),
             expected=", ".join(stream.names),
             hint="correct the joint names in the contract",
+        )
+    if len(message.position) != len(message.name):
+        raise ConfigError(
+            f"topic {stream.topic}: damaged joint states",
+            got=f"{len(message.name)} names, {len(message.position)} positions",
+            expected="a position for every name",
         )
     return np.array([message.position[where[name]] for name in stream.names], dtype=np.float64)
 
@@ -94,6 +115,8 @@ def _decode_scene(message: Any, stream: Stream) -> np.ndarray:
 
 
 def _decode_image(message: Any, stream: Stream) -> np.ndarray:
+    if hasattr(message, "format"):
+        return _decode_compressed(message, stream)
     got = (message.encoding, message.height, message.width)
     expected = (stream.encoding, stream.height, stream.width)
     if got != expected or message.encoding not in ENCODINGS:
@@ -114,6 +137,28 @@ def _decode_image(message: Any, stream: Stream) -> np.ndarray:
     rows = flat[: message.height * message.step].reshape(message.height, message.step)
     pixels = rows[:, : message.width * channels].reshape(message.height, message.width, channels)
     return pixels if order == [0, 1, 2] and channels == 3 else pixels[..., order]
+
+
+def _decode_compressed(message: Any, stream: Stream) -> np.ndarray:
+    """A CompressedImage; its data know their size and channels, which OpenCV gives as BGR."""
+    expected = f"JPEG or PNG of {stream.height}x{stream.width}"
+    data = np.frombuffer(_buffer(message.data), dtype=np.uint8)
+    pixels = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    if pixels is None or "compressedDepth" in message.format:
+        raise ConfigError(
+            f"topic {stream.topic}: a compressed image that cannot be read",
+            got=f"{data.size} bytes of format {message.format!r}",
+            expected=expected,
+            hint="if only a few are so, leave this bag out; if all are, record the raw topic",
+        )
+    if pixels.shape[:2] != (stream.height, stream.width):
+        raise ConfigError(
+            f"topic {stream.topic}: other images than in the contract",
+            got="compressed, {}x{}".format(*pixels.shape[:2]),
+            expected=expected,
+            hint="set the camera to that, or correct the contract",
+        )
+    return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), dtype=np.uint8)
 
 
 def _buffer(data: Any) -> Any:

@@ -3,37 +3,36 @@
 """Samples to frames at the control rate: the one piece of code for live and recorded messages.
 
 A segment starts at the first moment when every observation key has a sample; its frames lie on a
-grid of the control period from there. For a grid point ``g`` every observation key gives
+grid of the control period from there. For a grid point ``g`` every observation key gives the
+sample that its policy chooses, see `diwa.data.alignment`.
 
-1. its first sample within a tenth of a period of ``g``, or else
-2. its last sample before that, once a later one shows that nothing closer will come, provided it
-   is not older than the stream's tolerance.
-
-The previous action is the one that began one period before ``g`` (to half a period). A segment
+The previous action is the one that began one period before ``g`` (to half a period), or, where the
+contract names no topic of actions, the one that leads from the frame before to this one. A segment
 ends, and the next one starts with ``is_first``, where an observation is missing for longer than
-its tolerance, where the previous action is missing, and where a sample's epoch changes (a reset;
-nothing from before it is used after it). So a pair of neighbouring frames is always one period
-and one known action apart.
+its policy allows, where the previous action is missing, and where a sample's epoch changes (a
+reset; nothing from before it is used after it). So a pair of neighbouring frames is always one
+period and one known action apart.
 
 Each choice uses only what can no longer change, so frames are a function of the samples of every
-key, whatever the order between keys, and a frame comes out with the last sample that it needs.
-Within a key, stamps must rise: duplicates and late samples are dropped. Two exceptions, so that
-nothing grows or hangs for ever: when a key lags by more than `patience_s`, what waits for it is
-given up and a segment starts from the newest sample; and a stamp that jumps back by more than that
-(a simulation started again) resets.
+key, whatever the order between keys (with ``hold``: as long as no key lags by its tolerance), and
+a frame comes out with the last sample that it needs. Within a key, stamps must rise: duplicates
+and late samples are dropped. Two exceptions, so that nothing grows or hangs for ever: when a key
+lags by more than `patience_s`, what waits for it is given up and a segment starts from the newest
+sample; and a stamp that jumps back by more than that (a simulation started again) resets.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from diwa.data.alignment import MISSING, KeyAlignment, KeySamples, Sample
 from diwa.data.contract import Contract
 from diwa.data.decode import decode, decode_action, epoch_of, stamp_ns
 from diwa.data.observations import compose_observation, compose_proprio
+from diwa.data.previous_actions import ActionCounts, DerivedActions, ExecutedActions
 
 __all__ = ["ACTION", "Frame", "FrameBuilder", "compose_observation", "compose_proprio"]
 
@@ -50,6 +49,7 @@ class Frame:
         previous_action: (7,) float32 in [-1, 1]; neutral in the first frame.
         is_first: this frame starts a segment: nothing is known of the time before.
         epoch: episode epoch of the observation, None where no stream carries one.
+        cause: why a segment starts here; empty in all other frames.
     """
 
     stamp_ns: int
@@ -57,48 +57,55 @@ class Frame:
     previous_action: np.ndarray
     is_first: bool
     epoch: int | None = None
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Sample:
-    stamp_ns: int
-    value: np.ndarray
-    epoch: int | None
-
-
-_MISSING = _Sample(-1, np.empty(0), None)  # no sample fits, and none will
+    cause: str = ""
 
 
 class FrameBuilder:
-    """Collects samples per key and emits frames; see the module's text for the rules."""
+    """Collects samples per key and emits frames; see the module's text for the rules.
+
+    Attributes:
+        dropped: duplicates and late samples.
+    """
 
     def __init__(self, contract: Contract, patience_s: float = 2.0) -> None:
         self.contract = contract
-        self.dropped = 0  # duplicates and late samples
+        self.dropped = 0
         self._patience = round(patience_s * 1e9)
-        self._period = contract.period_ns
-        self._slack = self._period // 10
-        self._tolerance = {
-            key: round(stream.tolerance_s * 1e9) for key, stream in contract.observations.items()
+        self._slack = contract.period_ns // 10
+        self._keys = {
+            key: KeySamples(stream, contract) for key, stream in contract.observations.items()
         }
-        self._neutral = np.array(contract.action.neutral, dtype=np.float32)
+        self._actions = (ExecutedActions if contract.action.topic else DerivedActions)(contract)
+        self._ready: list[Frame] = []
         self.reset()
 
-    def reset(self) -> None:
-        """Forget everything: the next frame is the first of a segment."""
-        self._queues: dict[str, deque[_Sample]] = {
-            key: deque() for key in (*self.contract.observations, ACTION)
-        }
-        self._newest: dict[str, int] = {}
-        self._ready: list[Frame] = []
+    def reset(self, cause: str = "start") -> None:
+        """Forget everything but the counts: the next frame is the first of a segment."""
+        for samples in self._keys.values():
+            samples.clear()
+        self._actions.clear()
+        self._ready = []
+        self._cause = cause
         self._origin: int | None = None
         self._index = 0
         self._epochs: dict[str, int | None] = {}
+
+    @property
+    def alignment(self) -> dict[str, KeyAlignment]:
+        """What became of every observation key's samples so far."""
+        return {key: samples.counts for key, samples in self._keys.items()}
+
+    @property
+    def action_counts(self) -> ActionCounts:
+        """What became of the actions so far."""
+        return self._actions.counts
 
     def push_message(self, key: str, message: Any) -> None:
         """Decode a message of `key` and push it with its stamp and epoch."""
         if key == ACTION:
             value = decode_action(message)
+            if message.clipped and stamp_ns(message) > (self._actions.newest_ns or -1):
+                self._actions.mark_clipped(stamp_ns(message))
         else:
             value = decode(message, self.contract.observations[key])
         self.push(key, stamp_ns(message), value, epoch_of(message))
@@ -113,57 +120,68 @@ class FrameBuilder:
             epoch: episode epoch if the message carries one. Without it a reset is only seen where
                 observations or actions are missing.
         """
-        newest = self._newest.get(key)
+        samples = self._actions if key == ACTION else self._keys[key]
+        newest = samples.newest_ns
         if newest is not None and stamp_ns <= newest:
             if newest - stamp_ns <= self._patience:
                 self.dropped += 1
+                samples.refuse()
                 return
-            ready = self._ready
-            self.reset()
+            ready = self.pop()
+            self.reset("the clock was set back")
             self._ready = ready
-        self._newest[key] = stamp_ns
-        self._queues[key].append(_Sample(stamp_ns, value, epoch))
+        samples.add(Sample(stamp_ns, value, epoch))
         self._advance()
-        oldest = min(queue[0].stamp_ns for queue in self._queues.values() if queue)
-        if oldest < stamp_ns - self._patience:
-            self._restart(stamp_ns)
-            self._advance()
+        self._give_up_waiting(stamp_ns)
 
     def pop(self) -> list[Frame]:
         """Frames completed since the last call, oldest first."""
         ready, self._ready = self._ready, []
         return ready
 
+    def _give_up_waiting(self, stamp_ns: int) -> None:
+        """Start again from `stamp_ns` when something has waited for longer than the patience."""
+        queues = (*self._keys.values(), self._actions)
+        waiting = [at for at in (queue.oldest_waiting() for queue in queues) if at is not None]
+        if min(waiting, default=stamp_ns) >= stamp_ns - self._patience:
+            return
+        newest = {key: samples.newest_ns or 0 for key, samples in self._keys.items()}
+        if self.contract.action.topic:
+            newest[ACTION] = self._actions.newest_ns or 0
+        slowest = min(newest, key=lambda key: newest[key])
+        self._restart(stamp_ns, f"{slowest} fell behind")
+        self._advance()
+
     def _advance(self) -> None:
         """Emit frames and start segments until more samples are needed."""
-        while True:
-            if self._origin is None and not self._find_origin():
-                return
+        while self._origin is not None or self._find_origin():
             moment = self._moment()
-            picks = {key: self._pick(key, moment) for key in self._tolerance}
-            if None in picks.values():
+            samples = self._pick(moment)
+            if samples is None:
                 return
-            samples = {key: sample for key, sample in picks.items() if sample is not None}
-            if _MISSING in samples.values():
-                self._restart(moment - self._slack)
+            missing = [key for key, sample in samples.items() if sample is MISSING]
+            if missing:
+                for key in missing:
+                    self._keys[key].miss()
+                self._restart(moment - self._slack, f"no {', '.join(missing)} in time")
                 continue
             changed = self._epoch_change(samples)
             if changed is not None:
-                self._restart(changed)
+                self._restart(changed, "reset", reset=True)
                 continue
-            action = self._pick_action(moment)
+            action = self._actions.pick(moment, self._index == 0, samples)
             if action is None:
                 return
-            if action is _MISSING:
-                self._restart(moment - self._slack)
+            if action is MISSING:
+                self._restart(moment - self._slack, "no action in time")
                 continue
-            self._emit(moment, samples, action)
+            self._emit(moment, samples, action.value)
 
     def _find_origin(self) -> bool:
-        queues = [self._queues[key] for key in self._tolerance]
-        if not all(queues):
+        heads = [samples.queue[0].stamp_ns for samples in self._keys.values() if samples.queue]
+        if len(heads) < len(self._keys):
             return False
-        self._origin = max(queue[0].stamp_ns for queue in queues)
+        self._origin = max(heads)
         self._index = 0
         return True
 
@@ -172,59 +190,50 @@ class FrameBuilder:
         assert self._origin is not None
         return self._origin + round(self._index * 1e9 / self.contract.rate_hz)
 
-    def _pick(self, key: str, moment: int) -> _Sample | None:
-        """Sample of `key` for `moment`; None while a fitting one may still come."""
-        queue = self._queues[key]
-        while len(queue) > 1 and queue[1].stamp_ns < moment - self._slack:
-            queue.popleft()
-        for sample in queue:
-            if abs(sample.stamp_ns - moment) <= self._slack:
-                return sample
-            if sample.stamp_ns > moment:
-                held = queue[0]
-                fits = held.stamp_ns < moment <= held.stamp_ns + self._tolerance[key]
-                return held if fits else _MISSING
-        return None
+    def _pick(self, moment: int) -> dict[str, Sample] | None:
+        """Each key's sample for `moment`; None while a fitting one may still come."""
+        picks = {}
+        for key, samples in self._keys.items():
+            sample = samples.pick(moment, self._newest_but(key) if samples.holds else 0)
+            if sample is None:
+                return None
+            picks[key] = sample
+        return picks
 
-    def _pick_action(self, moment: int) -> _Sample | None:
-        """Action that began one period before `moment`; None while it may still come."""
-        queue = self._queues[ACTION]
-        begin, end = moment - 3 * self._period // 2, moment - self._period // 2
-        first = self._index == 0
-        while queue and queue[0].stamp_ns < (end if first else begin):
-            queue.popleft()
-        if first:
-            return _Sample(moment, self._neutral, None)
-        if not queue:
-            return None
-        return queue[0] if queue[0].stamp_ns < end else _MISSING
+    def _newest_but(self, key: str) -> int:
+        others = (samples.newest_ns for name, samples in self._keys.items() if name != key)
+        return max((stamp for stamp in others if stamp is not None), default=0)
 
-    def _epoch_change(self, samples: dict[str, _Sample]) -> int | None:
+    def _epoch_change(self, samples: dict[str, Sample]) -> int | None:
         """Stamp of the first sample of another epoch than the segment's, if there is one."""
         if self._index == 0:
             return None
         changed = [s.stamp_ns for key, s in samples.items() if s.epoch != self._epochs[key]]
         return min(changed, default=None)
 
-    def _restart(self, stamp_ns: int) -> None:
+    def _restart(self, stamp_ns: int, cause: str, reset: bool = False) -> None:
         """End the segment; nothing from before `stamp_ns` goes into the next one."""
         self._origin = None
-        for key, queue in self._queues.items():
-            oldest = stamp_ns - self._period if key == ACTION else stamp_ns
-            while queue and queue[0].stamp_ns < oldest:
-                queue.popleft()
+        self._cause = self._cause or cause
+        for samples in self._keys.values():
+            samples.drop_before(stamp_ns, reset)
+        self._actions.drop_before(stamp_ns)
 
-    def _emit(self, moment: int, samples: dict[str, _Sample], action: _Sample) -> None:
+    def _emit(self, moment: int, samples: dict[str, Sample], action: np.ndarray) -> None:
+        for key, sample in samples.items():
+            self._keys[key].use(sample, moment)
         raw = {key: sample.value for key, sample in samples.items()}
         newest = max(sample.stamp_ns for sample in samples.values())
         epochs = [sample.epoch for sample in samples.values() if sample.epoch is not None]
         frame = Frame(
             stamp_ns=newest if abs(newest - moment) <= self._slack else moment,
-            observation=compose_observation(self.contract, raw, action.value),
-            previous_action=action.value,
+            observation=compose_observation(self.contract, raw, action),
+            previous_action=action,
             is_first=self._index == 0,
             epoch=max(epochs, default=None),
+            cause=self._cause,
         )
+        self._cause = ""
         self._epochs = {key: sample.epoch for key, sample in samples.items()}
         self._ready.append(frame)
         self._index += 1
