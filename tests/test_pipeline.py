@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -63,6 +64,45 @@ def test_stages_leave_models_figures_and_no_simulator_steps(trained: Run) -> Non
     assert finetuned.result["train_starts"] > 0
     rows = (trained.stage_dir("finetune") / "metrics.jsonl").read_text().splitlines()
     assert len([row for row in rows if '"kl"' in row]) == 4
+
+
+def test_referee_is_trained_on_other_episodes_and_decides(
+    trained: Run, dataset: Dataset, tmp_path: Path
+) -> None:
+    config = tiny_experiment(referee={"steps": 9})
+    run = _train(tmp_path, dataset, config)
+    for stage in ("world_model", "policy", "classifier"):
+        assert _weights(run, stage) == _weights(trained, stage), "the referee changes nothing"
+    assert _weights(run, "referee_world_model") != _weights(run, "world_model")
+    rows = [
+        json.loads(line)
+        for line in (run.stage_dir("finetune") / "metrics.jsonl").read_text().splitlines()
+    ]
+    judged = [row for row in rows if "cross_success" in row]
+    assert [row["step"] for row in judged] == [1, 3]
+    for row in judged:
+        assert -1 <= row["exploitation_gap"] <= 1
+        assert row["bc_distance"] > 0
+    result = run.done("finetune").result
+    assert result["judged_adapted"] >= result["judged_base"]
+    assert (
+        fingerprints(config, dataset)["finetune"]
+        != fingerprints(tiny_experiment(), dataset)["finetune"]
+    )
+
+
+def test_interrupted_run_with_a_referee_ends_with_the_same_weights(
+    dataset: Dataset, tmp_path: Path
+) -> None:
+    config = tiny_experiment(referee={})
+    counter = _StopAfter(1000)
+    whole = _train(tmp_path / "whole", dataset, config, stop=counter)
+    for looks in (1000 - counter.looks - 19, 15):  # in the referee's stages
+        with pytest.raises(Interrupted):
+            _train(tmp_path / "cut", dataset, config, stop=_StopAfter(looks))
+    run = _train(tmp_path / "cut", dataset, config)
+    for stage in ("referee_world_model", "referee_classifier", "finetune"):
+        assert _weights(run, stage) == _weights(whole, stage), stage
 
 
 class _StopAfter(StopFlag):

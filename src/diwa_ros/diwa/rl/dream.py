@@ -28,12 +28,27 @@ class StartBank(NamedTuple):
     deter: Tensor
     post: Tensor
 
-    def draw(self, count: int, generator: torch.Generator) -> State:
-        """`count` random starts with freshly sampled stochastic parts."""
-        index = torch.randint(
+    def pick(self, count: int, generator: torch.Generator) -> Tensor:
+        """Indices (count,) of random starts."""
+        return torch.randint(
             len(self.deter), (count,), generator=generator, device=self.deter.device
         )
+
+    def at(self, index: Tensor, generator: torch.Generator) -> State:
+        """The starts `index` (B,) with freshly sampled stochastic parts."""
         return State(self.deter[index], sample_one_hot(self.post[index], generator))
+
+    def draw(self, count: int, generator: torch.Generator) -> State:
+        """`count` random starts with freshly sampled stochastic parts."""
+        return self.at(self.pick(count, generator), generator)
+
+
+def exchange(ended: Tensor, fresh: State, state: State) -> State:
+    """`fresh` where `ended` (B,) bool, `state` elsewhere."""
+    return State(
+        torch.where(ended[:, None], fresh.deter, state.deter),
+        torch.where(ended[:, None, None], fresh.stoch, state.stoch),
+    )
 
 
 @torch.no_grad()
@@ -94,9 +109,6 @@ class DreamEnvironment:
         truncated = (self._chunks >= self.config.max_chunks) & ~terminated
         ended = terminated | truncated
         fresh = self.starts.draw(self.count, generator)
-        self._state = State(
-            torch.where(ended[:, None], fresh.deter, state.deter),
-            torch.where(ended[:, None, None], fresh.stoch, state.stoch),
-        )
+        self._state = exchange(ended, fresh, state)
         self._chunks = torch.where(ended, 0, self._chunks)
         return StepResult(self._state.feat, final_latent, terminated.float(), terminated, truncated)

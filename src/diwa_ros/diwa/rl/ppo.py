@@ -87,6 +87,7 @@ class PPO:
         self.config = config
         self.scaler = RewardScaler(config.reward_gamma, config.reward_clip)
         self.iteration = 0
+        self.lr_scale = 1.0  # of the actor; smaller after a collapse
         device = next(critic.parameters()).device
         self.clip = clip_schedule(config, policy.config.finetune_steps).to(device)
         self.actor_optimiser = torch.optim.AdamW(
@@ -141,7 +142,7 @@ class PPO:
     def _warm_up(self) -> None:
         share = min(1.0, (self.iteration + 1) / max(1, self.config.warmup_iterations))
         for group in self.actor_optimiser.param_groups:
-            group["lr"] = self.config.actor_lr * share
+            group["lr"] = self.config.actor_lr * share * self.lr_scale
         for group in self.critic_optimiser.param_groups:
             group["lr"] = self.config.critic_lr * share
 

@@ -86,6 +86,13 @@ class GateConfig(Config):
     min_auc: Share = 0.9  # classifier on dreamed latents
 
 
+class RefereeConfig(Config):
+    """A second world model and classifier, that the policy does not learn from, to judge it."""
+
+    seed: PositiveInt = 1000  # added to the experiment's: other weights, other held-out episodes
+    steps: PositiveInt | None = None  # of its world model; None: as many as the first one's
+
+
 class EvaluationConfig(Config):
     """Paired evaluation in the simulator."""
 
@@ -111,6 +118,16 @@ class ExperimentConfig(Config):
     starts: StartConfig = StartConfig()
     gate: GateConfig = GateConfig()
     dream: DreamConfig = DreamConfig()
+    referee: RefereeConfig | None = None
     ppo: PPOConfig = PPOConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     claim: bool = True  # False: a rehearsal whose figures say nothing about the method
+
+    def of_referee(self) -> ExperimentConfig:
+        """The same experiment as the referee's models are trained by."""
+        assert self.referee is not None
+        training = self.world_model_training
+        if self.referee.steps is not None:
+            training = training.model_copy(update={"steps": self.referee.steps})
+        changes = {"seed": self.seed + self.referee.seed, "world_model_training": training}
+        return self.model_copy(update=changes)

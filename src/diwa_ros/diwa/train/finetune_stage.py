@@ -7,29 +7,26 @@ The simulator must not be loaded here, let alone used; the stage refuses to run 
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from diwa.data.dataset import Dataset
-from diwa.policy.diffusion import DiffusionPolicy
-from diwa.reward.classifier import SuccessClassifier
+from diwa.rl.config import PPOConfig
 from diwa.rl.critic import Critic
-from diwa.rl.dream import DreamEnvironment, StartBank, encode_starts
 from diwa.rl.ppo import PPO, UpdateResult
-from diwa.rl.rollout import Rollout, collect, success_rate
+from diwa.rl.rollout import Rollout, collect
 from diwa.train.experiment import ExperimentConfig
-from diwa.train.labels import start_frames, start_observations
+from diwa.train.judging import Dreams
+from diwa.train.keeper import Keeper
 from diwa.train.loop import LoopState, Randomness, run_loop
-from diwa.train.models import load_classifier, load_policy, load_world_model, save_policy
+from diwa.train.meter import finite_or_none
+from diwa.train.models import load_policy, save_policy
 from diwa.train.run import StageContext
-from diwa.train.windows import split_episodes
-from diwa.world_model.model import WorldModel
 
 SIMULATOR_MODULES = ("pybullet", "diwa.sim.play_table")
 
@@ -41,76 +38,6 @@ def require_no_simulator() -> None:
         raise RuntimeError(f"fine-tuning is offline, but {', '.join(loaded)} is loaded")
 
 
-@dataclass(frozen=True, slots=True)
-class Dreams:
-    """The imagined environments of one experiment, for learning and for judging."""
-
-    train: DreamEnvironment
-    judge: DreamEnvironment  # starts from held-out episodes
-
-
-def make_dreams(
-    world_model: WorldModel,
-    classifier: SuccessClassifier,
-    dataset: Dataset,
-    config: ExperimentConfig,
-) -> tuple[Dreams, dict[str, int]]:
-    """Dreams from recorded starts; those for judging start in held-out episodes."""
-    holdout = config.world_model_training.holdout
-    train_ids, held_ids = split_episodes(dataset, "play", holdout, config.seed)
-    train = _bank(world_model, dataset, config, train_ids)
-    held = _bank(world_model, dataset, config, held_ids) if held_ids else train
-    judged = config.dream.model_copy(update={"dreams": config.ppo.eval_dreams})
-    dreams = Dreams(
-        DreamEnvironment(world_model, classifier, train, config.dream),
-        DreamEnvironment(world_model, classifier, held, judged),
-    )
-    return dreams, {"train_starts": len(train.deter), "held_out_starts": len(held.deter)}
-
-
-def _bank(
-    world_model: WorldModel, dataset: Dataset, config: ExperimentConfig, episode_ids: list[str]
-) -> StartBank:
-    starts = start_frames(dataset, config.task, episode_ids, config.starts)
-    keys = [item.key for item in world_model.config.inputs]
-    arrays = start_observations(dataset, starts, keys)
-    return encode_starts(world_model, {k: torch.from_numpy(v) for k, v in arrays.items()})
-
-
-class Best:
-    """The best fine-tuned weights so far, by success in held-out dreams."""
-
-    def __init__(self, policy: DiffusionPolicy, score: float) -> None:
-        assert policy.tuned is not None
-        self.weights = _copy(policy.tuned.state_dict())
-        self.score = score
-        self.iteration = 0
-        self.since = 0  # evaluations without a new best
-
-    def offer(self, policy: DiffusionPolicy, score: float, iteration: int) -> None:
-        """Keep these weights if they are better."""
-        assert policy.tuned is not None
-        self.since += 1
-        if score > self.score:
-            self.weights = _copy(policy.tuned.state_dict())
-            self.score, self.iteration, self.since = score, iteration, 0
-
-    def state(self) -> dict[str, Any]:
-        """What a checkpoint needs."""
-        return {
-            "weights": self.weights,
-            "score": self.score,
-            "iteration": self.iteration,
-            "since": self.since,
-        }
-
-    def load(self, state: dict[str, Any]) -> None:
-        """Restore `state`."""
-        self.weights = dict(state["weights"])
-        self.score = float(state["score"])
-        self.iteration, self.since = int(state["iteration"]), int(state["since"])
-
-
 class _LearnerState:
     """The parts of PPO that are no modules: reward scale and iteration count."""
 
@@ -118,11 +45,16 @@ class _LearnerState:
         self.learner = learner
 
     def state(self) -> dict[str, Any]:
-        return {"scaler": self.learner.scaler.state(), "iteration": self.learner.iteration}
+        return {
+            "scaler": self.learner.scaler.state(),
+            "iteration": self.learner.iteration,
+            "lr_scale": self.learner.lr_scale,
+        }
 
     def load(self, state: dict[str, Any]) -> None:
         self.learner.scaler.load(state["scaler"])
         self.learner.iteration = int(state["iteration"])
+        self.learner.lr_scale = float(state["lr_scale"])
 
 
 def finetune(
@@ -132,23 +64,24 @@ def finetune(
     device: torch.device,
     folders: Mapping[str, Path],
 ) -> dict[str, Any]:
-    """Fine-tune the policy in dreams; keeps the best weights by held-out dreams, and the last."""
+    """Fine-tune the policy in dreams; keeps the last weights and, by held-out dreams, the best.
+
+    Learning goes back to the best weights, with smaller steps, when the score collapses.
+    """
     require_no_simulator()
-    world_model, _ = load_world_model(folders["world_model"], device)
-    classifier, _ = load_classifier(folders["classifier"], device)
     policy, meta = load_policy(folders["policy"], device)
-    dreams, facts = make_dreams(world_model, classifier, dataset, config)
-    base_score = judge(dreams.judge, policy, config)
+    dreams = Dreams(dataset, config, device, folders)
+    base = dreams.score(policy)
     torch.manual_seed(config.seed + 40)
     actor = policy.start_finetuning()
     critic = Critic(policy.feat, config.ppo.critic_hidden).to(device)
     learner = PPO(policy, critic, config.ppo)
-    best = Best(policy, base_score)
+    keeper = Keeper(learner, base.decisive, config.ppo.collapse_drop)
     random = Randomness(config.seed + 41, device)
     state = LoopState(
         {"actor": actor, "critic": critic},
         {"actor": learner.actor_optimiser, "critic": learner.critic_optimiser},
-        {"learner": _LearnerState(learner), "random": random, "best": best},
+        {"learner": _LearnerState(learner), "random": random, "keeper": keeper},
     )
 
     def step(index: int) -> dict[str, float]:
@@ -157,34 +90,54 @@ def finetune(
         context.metrics.log(index, **_figures(rollout, result))
         shown = {"dream": _success(rollout)}
         last = index + 1 == config.ppo.iterations
-        if (index + 1) % config.ppo.eval_every == 0 or last:
-            score = judge(dreams.judge, policy, config)
-            best.offer(policy, score, index + 1)
-            context.metrics.log(index, held_out_dream_success=score)
-            shown["held_out"] = score
-            if config.ppo.patience is not None and best.since >= config.ppo.patience:
-                state.step = config.ppo.iterations
+        judged = math.nan
+        if not _healthy(learner):
+            context.progress.message("the policy's weights are no numbers any more: going back")
+        elif (index + 1) % config.ppo.eval_every == 0 or last:
+            score = dreams.score(policy)
+            context.metrics.log(index, **score.figures(), rollbacks=keeper.rollbacks)
+            shown["held_out"] = judged = score.decisive
+        else:
+            return shown
+        if not _go_on(keeper, judged, index + 1, config.ppo):
+            state.step = config.ppo.iterations
         return shown
 
     run_loop(context, "fine-tuning in the dream", config.ppo.iterations, state, step)
     require_no_simulator()
-    facts_meta = {**meta, "finetuned_iterations": best.iteration}
-    save_policy(context.directory / "last", policy, facts_meta)
-    actor.load_state_dict(best.weights)
-    save_policy(context.directory / "model", policy, facts_meta)
+    facts = {**meta, "finetuned_iterations": keeper.iteration}
+    save_policy(context.directory / "last", policy, facts)
+    keeper.restore()
+    save_policy(context.directory / "model", policy, facts)
+    adapted = dreams.score(policy) if keeper.iteration else base
     return {
-        "dream_base": base_score,
-        "dream_adapted": best.score,
-        "best_iteration": best.iteration,
+        "dream_base": base.dream,
+        "dream_adapted": adapted.dream,
+        "judged_base": base.decisive,
+        "judged_adapted": adapted.decisive,
+        "exploitation_gap_base": finite_or_none(base.gap),
+        "exploitation_gap_adapted": finite_or_none(adapted.gap),
+        "best_iteration": keeper.iteration,
+        "rollbacks": keeper.rollbacks,
         "simulator_steps": 0,
-        **facts,
+        **dreams.facts,
     }
 
 
-def judge(dream: DreamEnvironment, policy: DiffusionPolicy, config: ExperimentConfig) -> float:
-    """Success in held-out dreams, acting as when served; the same random numbers every time."""
-    generator = torch.Generator(device=dream.starts.deter.device).manual_seed(config.seed + 42)
-    return success_rate(dream, policy, config.dream.max_chunks, generator)[0]
+def _healthy(learner: PPO) -> bool:
+    """Whether all weights of the actor are numbers."""
+    return all(bool(value.isfinite().all()) for value in learner.actor.parameters())
+
+
+def _go_on(keeper: Keeper, judged: float, iteration: int, settings: PPOConfig) -> bool:
+    """Keep the weights, or go back to the best ones; whether learning should go on."""
+    if keeper.offer(judged, iteration):
+        return True
+    if keeper.collapsed(judged):
+        if keeper.rollbacks == settings.max_rollbacks:
+            return False
+        keeper.roll_back()
+    return settings.patience is None or keeper.since < settings.patience
 
 
 def _success(rollout: Rollout) -> float:
@@ -210,7 +163,3 @@ def _figures(rollout: Rollout, result: UpdateResult) -> dict[str, Any]:
         "explained_variance": result.explained_variance,
         "epochs": result.epochs,
     }
-
-
-def _copy(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: value.detach().clone() for name, value in weights.items()}

@@ -26,8 +26,17 @@ from diwa.train.results import CHECKPOINT, write_results
 from diwa.train.run import Run, Stage, StageContext, run_stages
 from diwa.train.world_model_stage import train_world_model
 
-STAGES = ("world_model", "policy", "classifier", "gate", "finetune", "evaluate")
-LEARNING_VERSION = 1  # raise it when stages give other results from the same inputs
+REFEREE_STAGES = ("referee_world_model", "referee_classifier")  # where a referee is configured
+STAGES = (
+    "world_model",
+    "policy",
+    "classifier",
+    "gate",
+    *REFEREE_STAGES,
+    "finetune",
+    "evaluate",
+)
+LEARNING_VERSION = 2  # raise it when stages give other results from the same inputs
 
 
 def choose_device(name: str) -> torch.device:
@@ -55,7 +64,20 @@ def fingerprints(config: ExperimentConfig, dataset: Dataset) -> dict[str, str]:
         "classifier", "classifier_training", "policy_training", "task", needs=["world_model"]
     )
     result["gate"] = of("gate", "claim", needs=["classifier"])
-    result["finetune"] = of("dream", "ppo", "starts", needs=["policy", "classifier"])
+    needs = ["policy", "classifier"]
+    if config.referee is not None:
+        result["referee_world_model"] = of(
+            "world_model", "world_model_training", "seed", "referee", needs=["data"]
+        )
+        result["referee_classifier"] = of(
+            "classifier",
+            "classifier_training",
+            "policy_training",
+            "task",
+            needs=["referee_world_model"],
+        )
+        needs.append("referee_classifier")
+    result["finetune"] = of("dream", "ppo", "starts", needs=needs)
     result["evaluate"] = of("evaluation", needs=["finetune"])
     return result
 
@@ -84,10 +106,14 @@ def learning_stages(
         "gate": lambda c: judge_world_model(
             c, dataset, config, device, folders["world_model"], folders["classifier"]
         ),
+        "referee_world_model": lambda c: train_world_model(c, dataset, config.of_referee(), device),
+        "referee_classifier": lambda c: train_classifier(
+            c, dataset, config.of_referee(), device, folders["referee_world_model"]
+        ),
         "finetune": lambda c: finetune(c, dataset, config, device, folders),
         "evaluate": evaluate,
     }
-    return [Stage(name, marks[name], work[name]) for name in STAGES]
+    return [Stage(name, marks[name], work[name]) for name in STAGES if name in marks]
 
 
 def prepare_run(run: Run, config: ExperimentConfig) -> torch.device:
