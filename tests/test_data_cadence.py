@@ -109,7 +109,7 @@ def test_clock_that_was_set_is_no_gap(offset_s):
     assert (record.gaps, record.missing, record.jumps) == (0, 0, 1)
     assert record.rate_hz == pytest.approx(50)
     assert record.worst_gap_s == pytest.approx(0.02)
-    assert shortfall(record, LIMITS) == ["the clock of its stamps was set 1 times"]
+    assert shortfall(record, LIMITS) == ["the clock of its stamps was set 1 time"]
 
 
 def test_camera_that_was_away_is_a_gap_and_no_clock():

@@ -103,7 +103,8 @@ def shortfall(record: TopicRecord, limits: Cadence) -> list[str]:
     if record.loss > limits.max_loss:
         found.append(
             f"{record.loss:.1%} short ({record.rate_hz:.4g} of {record.expected_hz:.4g} Hz, "
-            f"{record.missing} missing in {record.gaps} gaps, {record.lost} lost on the way)"
+            f"{record.missing} missing in {record.gaps} gap{'s' * (record.gaps != 1)}, "
+            f"{record.lost} lost on the way)"
         )
     if record.expected_hz and record.worst_gap_s > max(
         limits.max_gap_s, GAP_PERIODS / record.expected_hz
@@ -112,5 +113,7 @@ def shortfall(record: TopicRecord, limits: Cadence) -> list[str]:
     if record.disordered > limits.max_loss * record.received:
         found.append(f"{record.disordered} messages out of order: is there a second publisher?")
     if record.jumps:
-        found.append(f"the clock of its stamps was set {record.jumps} times")
+        found.append(
+            f"the clock of its stamps was set {record.jumps} time{'s' * (record.jumps != 1)}"
+        )
     return found
