@@ -1,7 +1,6 @@
 # Copyright 2026 The DiWA for ROS 2 authors
 # SPDX-License-Identifier: Apache-2.0
 import sys
-from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,9 +8,13 @@ import pytest
 from diwa.data.bags import BagReader, BagWriter, contract_topics
 from diwa.data.decode import stamp_ns
 from diwa.data.episode import EpisodeRecord, find_bags, read_episode
+from diwa.data.mcap_scan import McapScan
 from diwa.data.message_types import typestore_for
 from diwa.errors import ConfigError
+from fake_rosbag2 import make_rosbag2
 from robot_messages import LockstepRobot, rosbags_factory
+
+JOINTS = "sensor_msgs/msg/JointState"
 
 
 @pytest.fixture(scope="session")
@@ -29,7 +32,7 @@ def write_bag(path, contract, types, steps=5, trailing=b"", **options):
     names = {**streams, "action": contract.action.topic}
     kinds = contract_topics(contract)
     robot = LockstepRobot(contract, rosbags_factory(contract))
-    writer = BagWriter(path, contract, backend="rosbags", **options)
+    writer = BagWriter(path, contract, **{"backend": "rosbags", **options})
     written = []
     for index, (key, message) in enumerate(robot.run(steps)):
         data = bytes(types.serialize_cdr(message, kinds[names[key]])) + trailing
@@ -182,41 +185,76 @@ def test_definitions_inside_definitions_are_found(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("distribution", ["jazzy", "humble"])
 def test_rosbag2_py_is_used_where_it_is_installed(
-    tmp_path, lowdim_contract, monkeypatch, distribution
+    tmp_path, lowdim_contract, types, monkeypatch, distribution
 ):
-    calls = []
-
-    class TopicMetadata(SimpleNamespace):
-        def __init__(self, **fields):
-            if distribution == "humble" and "id" in fields:
-                raise TypeError("incompatible constructor arguments")
-            super().__init__(**fields)
-
-    class SequentialWriter:
-        def open(self, storage, converter):
-            calls.append((storage, converter))
-            (tmp_path / "bag").mkdir()
-            (tmp_path / "bag/metadata.yaml").touch()
-
-        def create_topic(self, metadata):
-            calls.append((metadata.name, metadata.type, metadata.serialization_format))
-
-        def write(self, topic, data, log_ns):
-            calls.append((topic, data, log_ns))
-
-    if distribution == "jazzy":
-        SequentialWriter.close = lambda self: calls.append("closed")
-    fake = ModuleType("rosbag2_py")
-    fake.__spec__ = SimpleNamespace()
-    fake.SequentialWriter, fake.TopicMetadata = SequentialWriter, TopicMetadata
-    fake.StorageOptions = lambda uri, storage_id: (uri, storage_id)
-    fake.ConverterOptions = lambda *formats: formats
+    fake = make_rosbag2(distribution)
     monkeypatch.setitem(sys.modules, "rosbag2_py", fake)
-    writer = BagWriter(tmp_path / "bag", lowdim_contract, namespace="/arm1")
-    writer.write("ee_pose", 5, b"data")
-    writer.close(record(lowdim_contract))
-    assert calls[0] == ((str(tmp_path / "bag"), "mcap"), ("cdr", "cdr"))
-    assert ("/arm1/ee_pose", "geometry_msgs/msg/PoseStamped", "cdr") in calls
-    assert ("/arm1/ee_pose", b"data", 5) in calls
-    assert ("closed" in calls) == (distribution == "jazzy")
-    assert find_bags(tmp_path) == [tmp_path / "bag"]
+    write_bag(tmp_path / "theirs", lowdim_contract, types, backend="auto")
+    write_bag(tmp_path / "ours", lowdim_contract, types)
+    assert (fake.calls[0].uri, fake.calls[0].max_cache_size) == (str(tmp_path / "theirs"), 0)
+    assert fake.calls[0].settings == {"chunkSize": 4096, "compression": "None"}
+    assert fake.calls[1:] == ["closed"]
+    assert find_bags(tmp_path) == [tmp_path / "ours", tmp_path / "theirs"]
+    contents = []
+    for name in ("ours", "theirs"):
+        with BagReader(tmp_path / name) as reader:
+            contents.append((reader.topics, [(t, n, str(m)) for t, n, m in reader.messages()]))
+    assert contents[0] == contents[1]
+
+
+@pytest.mark.parametrize("library", ["rosbags", "rosbag2_py"])
+def test_topics_can_be_added_while_a_bag_is_written(
+    tmp_path, lowdim_contract, types, monkeypatch, library
+):
+    monkeypatch.setitem(sys.modules, "rosbag2_py", make_rosbag2())
+    writer = BagWriter(tmp_path / "bag", lowdim_contract, topics={}, backend=library)
+    robot = LockstepRobot(lowdim_contract, rosbags_factory(lowdim_contract))
+    for key, name in (("scene_state", "diwa_msgs/msg/SceneState"), ("joint_states", JOINTS)):
+        writer.add_topic(key, name)
+        writer.add_topic(key, name)
+        data = types.serialize_cdr(robot.observation(key, 0), name)
+        writer.write(key, 1, bytes(data))
+        writer.flush()
+        writer.sync()
+    writer.close()
+    with BagReader(tmp_path / "bag") as reader:
+        assert {name: count for name, (_, count) in reader.topics.items()} == {
+            "/scene_state": 1,
+            "/joint_states": 1,
+        }
+        assert len(list(reader.messages())) == 2
+
+
+def test_flushed_messages_are_in_the_file(tmp_path, lowdim_contract, types):
+    writer = BagWriter(tmp_path / "bag", lowdim_contract, backend="rosbags")
+    robot = LockstepRobot(lowdim_contract, rosbags_factory(lowdim_contract))
+    data = bytes(types.serialize_cdr(robot.observation("joint_states", 0), JOINTS))
+    for log_ns in range(3):
+        writer.write("joint_states", log_ns, data)
+        writer.flush()
+        scan = McapScan(tmp_path / "bag/bag.mcap")
+        assert [message.log_ns for message in scan.messages()] == list(range(log_ns + 1))
+        assert not scan.complete
+    writer.close()
+    scan = McapScan(tmp_path / "bag/bag.mcap")
+    assert {message.data for message in scan.messages()} == {data}
+    assert scan.complete and not scan.problem
+    assert scan.topics["/joint_states"] == JOINTS
+
+
+def test_bag_without_messages_can_be_read(tmp_path, lowdim_contract):
+    writer = BagWriter(tmp_path / "bag", lowdim_contract, backend="rosbags")
+    writer.flush()
+    writer.close()
+    with BagReader(tmp_path / "bag") as reader:
+        assert not list(reader.messages())
+        assert len(reader.topics) == 4
+
+
+def test_discarded_bags_are_not_found_unless_asked_for(tmp_path, lowdim_contract, types):
+    for place in ("kept", "discarded/gone", ".recovery/half", "session/discarded/gone"):
+        write_bag(tmp_path / "bags" / place, lowdim_contract, types, steps=1)
+    folder = tmp_path / "bags"
+    assert find_bags(folder) == [folder / "kept"]
+    assert find_bags(folder / "discarded") == [folder / "discarded/gone"]
+    assert find_bags(folder / "discarded/gone") == [folder / "discarded/gone"]

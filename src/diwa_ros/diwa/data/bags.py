@@ -18,11 +18,12 @@ from rosbags.highlevel import AnyReader, AnyReaderError
 from rosbags.rosbag2 import ReaderError
 from rosbags.serde import SerdeError
 
-from diwa.data.bag_storage import Backend, Storage, open_storage
+from diwa.data.bag_lock import BagLock
+from diwa.data.bag_storage import Backend, Storage, open_storage, sync_file
 from diwa.data.contract import Contract
-from diwa.data.episode import EpisodeRecord, write_episode
+from diwa.data.episode import UNFINISHED, EpisodeRecord, write_episode
 from diwa.errors import ConfigError
-from diwa.files import fsync_path
+from diwa.files import fsync_path, write_json
 
 # rclpy's serialize_message returns up to 12 bytes more than the message has.
 TRAILING_BYTES = (4, 8, 12)
@@ -37,10 +38,11 @@ def contract_topics(contract: Contract) -> dict[str, str]:
 
 
 class BagWriter:
-    """Writes one bag, message by message.
+    """Writes one bag, message by message; from one thread at a time.
 
     The bag becomes an episode when `close` gets its record: `episode.json` is written last, after
-    the bag is on disk, so a folder without it is a recording that was broken off.
+    the bag is on disk. Until then a bag that was given `opening` has an `unfinished.json` and a
+    lock, from which `diwa.data.recovery` knows what was broken off.
 
     Attributes:
         path: bag folder, made here.
@@ -53,31 +55,46 @@ class BagWriter:
         contract: Contract,
         *,
         namespace: str = "",
+        topics: Mapping[str, str] | None = None,
         extra_topics: Mapping[str, str] | None = None,
         backend: Backend = "auto",
+        opening: EpisodeRecord | None = None,
     ) -> None:
         """Open a new bag.
 
         Args:
             path: folder that does not exist yet.
-            contract: its topics are recorded.
+            contract: its topics are recorded, unless `topics` says otherwise.
             namespace: put before the topic names in the bag, as in "/arm1".
+            topics: relative topic names, and their types; more can be added.
             extra_topics: further relative topic names, and their types.
             backend: "auto" takes rosbag2_py where it can be imported.
+            opening: what is known of the episode now, for whoever finds the bag unfinished.
 
         Raises:
             ConfigError: `path` exists, or a message type is unknown.
         """
         if path.exists():
             raise ConfigError(f"{path}: exists already", hint="choose another episode id")
-        topics = {**contract_topics(contract), **(extra_topics or {})}
+        chosen = contract_topics(contract) if topics is None else topics
         self.path = path
-        self.messages = dict.fromkeys(topics, 0)
-        self._names = {topic: f"/{namespace}/{topic}".replace("//", "/") for topic in topics}
-        path.parent.mkdir(parents=True, exist_ok=True)
-        named = {self._names[topic]: name for topic, name in topics.items()}
-        self._storage: Storage | None = open_storage(path, named, backend)
+        self.messages: dict[str, int] = {}
+        self._prefix = f"/{namespace}/"
+        self._names: dict[str, str] = {}
         self._newest_ns = 0
+        self._lock: BagLock | None = None
+        path.parent.mkdir(parents=True, exist_ok=True)
+        wanted = {**chosen, **(extra_topics or {})}
+        named = {self._name(topic): kind for topic, kind in wanted.items()}
+        self._storage: Storage | None = open_storage(path, named, backend)
+        if opening is not None:
+            self._lock = BagLock(path)
+            write_json(path / UNFINISHED, opening.model_dump(mode="json"))
+
+    def add_topic(self, topic: str, name: str) -> None:
+        """Record a further topic, of message type `name`; again does no harm."""
+        if topic not in self._names:
+            self._open.add_topic(self._name(topic), name)
 
     def write(self, topic: str, log_ns: int, data: bytes) -> None:
         """Append a serialised message.
@@ -87,10 +104,18 @@ class BagWriter:
             log_ns: when it was received [ns]; never goes back within a bag.
             data: CDR bytes as received (`raw=True`).
         """
-        assert self._storage is not None, "the bag is closed"
         self._newest_ns = max(log_ns, self._newest_ns)
-        self._storage.write(self._names[topic], self._newest_ns, data)
+        self._open.write(self._names[topic], self._newest_ns, data)
         self.messages[topic] += 1
+
+    def flush(self) -> None:
+        """Hand what was written to the operating system: a killed process does not lose it."""
+        self._open.flush()
+
+    def sync(self) -> None:
+        """Have the disk keep what was flushed: a power cut does not lose it. From any thread."""
+        for path in self.path.glob("*.mcap"):
+            sync_file(path)
 
     def close(self, record: EpisodeRecord | None = None) -> None:
         """Finish the bag on disk and, with `record`, make it an episode."""
@@ -101,11 +126,37 @@ class BagWriter:
                 fsync_path(path)
         if record is not None:
             write_episode(self.path, record)
+            (self.path / UNFINISHED).unlink(missing_ok=True)
+            fsync_path(self.path)
+        self._unlock()
+
+    def abandon(self) -> None:
+        """Let go of a bag that cannot be finished; recovery takes what is in it."""
+        storage, self._storage = self._storage, None
+        if storage is not None:
+            storage.abandon()
+        self._unlock()
 
     def discard(self) -> None:
         """Close the bag and remove its folder."""
-        self.close()
+        self.abandon()
         shutil.rmtree(self.path)
+
+    @property
+    def _open(self) -> Storage:
+        assert self._storage is not None, "the bag is closed"
+        return self._storage
+
+    def _name(self, topic: str) -> str:
+        """Name in the bag; the topic is counted from now on."""
+        name = self._names[topic] = "/" + f"{self._prefix}{topic}".replace("//", "/").lstrip("/")
+        self.messages[topic] = 0
+        return name
+
+    def _unlock(self) -> None:
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            lock.release()
 
 
 class BagReader:
