@@ -23,7 +23,7 @@ examples:
   diwa check-robot                              the contract that we ship, into bags/
   diwa check-robot --contract lab.yaml --folder /data/bags
   diwa check-robot --contract lab.yaml --namespace arm1 --seconds 20
-  diwa check-robot --json | jq '.[] | select(.level == "wrong")'
+  diwa check-robot --json > check.json
 
 Per topic: is it published, by one node, with the right type, rate, size, encoding and frame; are
 the stamps of one clock. And whether the disk has room and is fast enough. Exit code 1 when
