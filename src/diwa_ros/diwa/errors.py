@@ -16,6 +16,7 @@ class ConfigError(ValueError):
     def __init__(
         self, what: str, *, got: object = None, expected: str = "", hint: str = ""
     ) -> None:
+        self.what, self.got, self.expected, self.hint = what, got, expected, hint
         parts = [what]
         if got is not None:
             parts.append(f"  found:    {got}")

@@ -143,9 +143,16 @@ def write_manifest(folder: Path, contract: Contract, episodes: Sequence[EpisodeI
 
 
 def table_hash(contract: Contract, episodes: Sequence[EpisodeInfo]) -> str:
-    """Hash of a dataset with these episodes: of all arrays, labels and deletions."""
-    rows = [info.model_dump(mode="json", exclude={"source", "length"}) for info in episodes]
-    return config_hash({"contract": contract.hash, "episodes": rows})
+    """Hash of a dataset with these episodes: of all arrays, labels and deletions.
+
+    Settings that have their default are left out, so that a new one changes no hash.
+    """
+    rows = [
+        info.model_dump(mode="json", exclude={"source", "length"}, exclude_defaults=True)
+        for info in episodes
+    ]
+    plain = contract.model_dump(mode="json", exclude_defaults=True)
+    return config_hash({"contract": plain, "episodes": rows})
 
 
 @contextmanager
