@@ -97,7 +97,8 @@ class McapScan:
             start = CHUNK_FIELDS.size + 4
             compression = body[start : start + name_size].decode("ascii")
             (stored,) = struct.unpack_from("<Q", body, start + name_size)
-        except (struct.error, UnicodeDecodeError):
+        except (struct.error, UnicodeDecodeError) as error:
+            self.problem = self.problem or f"a chunk cannot be read: {error}"
             return
         content = body[start + name_size + 8 :][:stored]
         if compression or (checksum and len(content) == stored):
