@@ -82,6 +82,14 @@ def parse_config(model: type[ConfigType], raw: Any, source: str) -> ConfigType:
         ) from error
 
 
+def parse_overrides(model: type[ConfigType], overrides: Sequence[str], source: str) -> ConfigType:
+    """`model` with its defaults, after applying `a.b=value` overrides (values are YAML)."""
+    raw: dict[str, Any] = {}
+    for override in overrides:
+        _apply_override(raw, override)
+    return parse_config(model, raw, source)
+
+
 def _apply_override(raw: dict[str, Any], override: str) -> None:
     name, separator, text = override.partition("=")
     if not separator or not name:

@@ -31,6 +31,7 @@ GROUPS = {"dataset": "make, check, mend, edit and exchange datasets"}
 NAMES = (
     "info",
     "dataset build",
+    "dataset simulate",
     "train",
     "evaluate",
     "report",

@@ -89,7 +89,7 @@ def evaluate(
     kept = _Results(results_path)
     todo = [(index, seed) for index, seed in enumerate(seeds) if seed not in kept.by_seed]
     progress.start(name, len(seeds), len(seeds) - len(todo))
-    env = PlayTableEnv(_with_contract(env_config, contract))
+    env = PlayTableEnv(with_contract(env_config, contract))
     try:
         for index, seed in todo:
             if stop is not None:
@@ -141,7 +141,7 @@ def raw_observation(
     return {key: by_kind[stream.kind](key) for key, stream in contract.observations.items()}
 
 
-def _with_contract(config: PlayTableConfig | None, contract: Contract) -> PlayTableConfig:
+def with_contract(config: PlayTableConfig | None, contract: Contract) -> PlayTableConfig:
     """`config` with the contract's action and, where it has images, its cameras."""
     changes: dict[str, object] = {"action": contract.action}
     for key, size in (("rgb_static", "static_size"), ("rgb_gripper", "gripper_size")):
