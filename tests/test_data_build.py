@@ -7,6 +7,7 @@ import pytest
 
 from diwa.data.bags import BagWriter, contract_topics
 from diwa.data.build import build_dataset
+from diwa.data.convert import BagFrames
 from diwa.data.dataset import Dataset
 from diwa.data.episode import EpisodeRecord
 from diwa.data.frames import FrameBuilder
@@ -152,9 +153,8 @@ def test_broken_off_build_goes_on_where_it_stopped(make_bag, tmp_path, monkeypat
     with pytest.raises(ConfigError, match="not a finished dataset"):
         Dataset.open(out)
     read = []
-    real = build_dataset.__globals__["bag_frames"]
     monkeypatch.setattr(
-        "diwa.data.build.bag_frames", lambda bag, c: read.append(bag.name) or real(bag, c)
+        "diwa.data.convert.BagFrames", lambda bag, c: read.append(bag.name) or BagFrames(bag, c)
     )
     resumed = build_dataset(bags, out, workers=0)
     assert read == ["ep2"]

@@ -6,25 +6,28 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from functools import partial
+from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
 from typing import Protocol
 
-import numpy as np
-
-from diwa.config import Config, config_hash, parse_config
-from diwa.data.bags import BagReader
+from diwa.data.build_report import BagReport
 from diwa.data.contract import Contract
+from diwa.data.convert import Tick, bag_seconds, convert_bag, converted_earlier
 from diwa.data.dataset import Dataset, DatasetWriter
 from diwa.data.episode import EpisodeRecord, read_episode
-from diwa.data.frames import ACTION, Frame, FrameBuilder
 from diwa.errors import ConfigError
-from diwa.files import read_json, write_json
+
+POLL_S = 0.5  # how often the parent looks how far the workers are
+
+Problem = Callable[[Path, ConfigError], None]
 
 
 class BuildProgress(Protocol):
-    """What `build_dataset` needs of a progress display; one unit is one bag."""
+    """What `build_dataset` needs of a progress display; one unit is a second of a recording."""
 
     def start(self, name: str, total: int) -> None:
         """Begin a job of `total` units."""
@@ -36,14 +39,6 @@ class BuildProgress(Protocol):
         """End the job."""
 
 
-class _Converted(Config):
-    """Which episodes a bag became; written when all of them are on disk."""
-
-    fingerprint: str
-    episodes: tuple[str, ...]
-    frames: int
-
-
 def build_dataset(
     bags: Sequence[Path],
     out: Path,
@@ -51,6 +46,7 @@ def build_dataset(
     *,
     workers: int = 2,
     progress: BuildProgress | None = None,
+    on_problem: Problem | None = None,
 ) -> Dataset:
     """Make a dataset of exactly these bags; those converted earlier are not read again.
 
@@ -59,137 +55,174 @@ def build_dataset(
         out: dataset folder, new or from an earlier call.
         contract: what the bags must have been recorded under; None: that of the first bag.
         workers: processes; 0 converts in this one.
-        progress: is told of every finished bag, with the number of frames so far.
+        progress: is told of the seconds of recordings that are done, with the number of frames of
+            the finished bags.
+        on_problem: is told of bags that cannot be used, which are then left out; None: the first
+            such bag ends the build.
 
     Raises:
         ConfigError: names the bag that cannot be used.
     """
     if not bags:
         raise ConfigError("dataset: no bags given", hint="record some with the play recorder")
-    records = {bag: read_episode(bag) for bag in bags}
-    contract = contract or records[bags[0]].contract
-    names: dict[str, Path] = {}
-    for bag, record in records.items():
-        contract.require_same(record.contract, "this dataset", str(bag))
-        if record.id in names:
-            raise ConfigError(f"{bag}: has the same episode id as {names[record.id]}")
-        names[record.id] = bag
-    if progress is not None:
-        progress.start("dataset", len(records))
+    records = _read_records(bags, contract, on_problem)
+    if not records:
+        raise ConfigError(f"{out}: none of {len(bags)} bags can be used")
+    contract = contract or next(iter(records.values())).contract
     writer = DatasetWriter(out, contract)
-    converted: list[_Converted] = []
-    for result in _convert_all(list(records), out, contract, workers):
-        converted.append(result)
+    counter = _Counter(progress, sum(map(bag_seconds, records.values())))
+    frames = 0
+    episodes: set[str] = set()
+    for bag, result in _convert_all(records, out, contract, workers, counter):
+        if isinstance(result, ConfigError):
+            if on_problem is None:
+                raise result
+            on_problem(bag, result)
+            continue
+        frames += result.frames
+        episodes.update(result.episodes)
+        counter.show(frames=frames)
+    counter.finish()
+    return writer.finish(only=episodes)
+
+
+def _read_records(
+    bags: Sequence[Path], contract: Contract | None, on_problem: Problem | None
+) -> dict[Path, EpisodeRecord]:
+    """Records of the bags; those that do not go together are problems."""
+    records: dict[Path, EpisodeRecord] = {}
+    names: dict[str, Path] = {}
+    for bag in bags:
+        try:
+            record = read_episode(bag)
+            contract = contract or record.contract
+            contract.require_same(record.contract, "this dataset", str(bag))
+            if record.id in names:
+                raise ConfigError(
+                    f"{bag}: has the same episode id as {names[record.id]}",
+                    got=record.id,
+                    hint="give only one of them; a copied bag keeps the id in its episode.json",
+                )
+        except ConfigError as error:
+            if on_problem is None:
+                raise
+            on_problem(bag, error)
+            continue
+        names[record.id] = bag
+        records[bag] = record
+    return records
+
+
+class _Counter:
+    """Seconds of recordings that are done, counted here or in other processes."""
+
+    def __init__(self, progress: BuildProgress | None, total: int) -> None:
+        self._progress = progress
+        self._pending = 0
+        self._frames: dict[str, float] = {}
         if progress is not None:
-            progress.advance(1, frames=sum(part.frames for part in converted))
-    if progress is not None:
-        progress.finish()
-    return writer.finish(only={name for part in converted for name in part.episodes})
+            progress.start("dataset", total)
+
+    def add(self, seconds: int) -> None:
+        """Count; shown with the next call of `show`."""
+        self._pending += seconds
+
+    def show(self, **metrics: float) -> None:
+        """Tell the display."""
+        if self._progress is not None and (self._pending or metrics):
+            self._progress.advance(self._pending, **metrics)
+        self._pending = 0
+
+    def tick(self, seconds: int) -> None:
+        """Count and tell the display, save for the last of a bag, which `show` tells."""
+        self.show()
+        self.add(seconds)
+
+    def finish(self) -> None:
+        """End the display."""
+        if self._progress is not None:
+            self._progress.finish()
+
+
+Result = tuple[Path, BagReport | ConfigError]
 
 
 def _convert_all(
-    bags: list[Path], out: Path, contract: Contract, workers: int
-) -> Iterator[_Converted]:
-    """Convert bags in any order; after an error no new one is begun."""
-    if workers == 0 or len(bags) == 1:
-        yield from (convert_bag(bag, out, contract) for bag in bags)
-        return
+    records: dict[Path, EpisodeRecord],
+    out: Path,
+    contract: Contract,
+    workers: int,
+    counter: _Counter,
+) -> Iterator[Result]:
+    """Convert what is not yet converted, in any order."""
+    new = []
+    for bag, record in records.items():
+        earlier = converted_earlier(bag, record, out)
+        if earlier is None:
+            new.append(bag)
+            continue
+        counter.add(bag_seconds(record))
+        yield bag, earlier
+    if workers == 0 or len(new) < 2:
+        yield from ((bag, _convert_one(bag, out, contract, counter.tick)) for bag in new)
+    else:
+        yield from _convert_in_pool(new, out, contract, workers, counter)
+
+
+def _convert_one(bag: Path, out: Path, contract: Contract, tick: Tick) -> BagReport | ConfigError:
+    try:
+        return convert_bag(bag, out, contract, tick)
+    except ConfigError as error:
+        return error
+
+
+def _convert_in_pool(
+    bags: list[Path], out: Path, contract: Contract, workers: int, counter: _Counter
+) -> Iterator[Result]:
+    """Convert in `workers` processes; when the caller stops, no new bag is begun."""
     # Not forked: this process may have threads (ROS, torch) whose locks a fork would copy.
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(min(workers, len(bags)), context, _leave_interrupts_to_parent)
+    shared = context.Value("q", 0)
+    count = min(workers, len(bags))
+    pool = ProcessPoolExecutor(count, context, _begin_worker, (shared,))
+    counted = 0
     try:
-        waiting: set[Future[_Converted]] = {
-            pool.submit(convert_bag, bag, out, contract) for bag in bags
+        waiting: dict[Future[BagReport | ConfigError], Path] = {
+            pool.submit(_convert_in_worker, bag, out, contract): bag for bag in bags
         }
         while waiting:
-            done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+            done, _ = wait(waiting, timeout=POLL_S, return_when=FIRST_COMPLETED)
+            newly = shared.value - counted
+            counted += newly
+            counter.add(newly)
             for future in done:
-                yield future.result()
+                yield waiting.pop(future), future.result()
+            counter.show()
+    except BrokenProcessPool as error:
+        raise ConfigError(
+            f"{out}: a process that converts bags was killed",
+            got=error,
+            hint="if memory ran out, use fewer --workers; the same command goes on from here",
+        ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _leave_interrupts_to_parent() -> None:
+_ticks: Synchronized[int] | None = None
+
+
+def _begin_worker(shared: Synchronized[int]) -> None:
     """Ctrl-C reaches every process of the terminal; the parent ends the pool in good order."""
+    global _ticks
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _ticks = shared
 
 
-def convert_bag(bag: Path, out: Path, contract: Contract) -> _Converted:
-    """Write the episodes of one bag into the dataset folder, unless they are there.
-
-    A bag with a reset or a gap in it becomes several episodes, ``ID``, ``ID-2``...; the outcome
-    was judged at the end, so it belongs to the last one.
-    """
-    record = read_episode(bag)
-    marker = out / "sources" / f"{record.id}.json"
-    fingerprint = _fingerprint(bag, record)
-    writer = DatasetWriter(out, contract)
-    if marker.is_file():
-        earlier = parse_config(_Converted, read_json(marker), str(marker))
-        if earlier.fingerprint == fingerprint and all(map(writer.has, earlier.episodes)):
-            return earlier
-    segments = [part for part in split_segments(bag_frames(bag, contract)) if len(part) > 1]
-    names = []
-    for index, frames in enumerate(segments):
-        names.append(record.id if index == 0 else f"{record.id}-{index + 1}")
-        last = index == len(segments) - 1
-        try:
-            writer.add_episode(
-                names[-1],
-                record.kind,
-                record.task,
-                record.outcome if last else "unknown",
-                stack_frames(frames),
-                source=bag.name,
-            )
-        except ConfigError as error:
-            raise ConfigError(f"{bag}: cannot be used", got=error) from error
-    total = sum(map(len, segments))
-    converted = _Converted(fingerprint=fingerprint, episodes=tuple(names), frames=total)
-    write_json(marker, converted.model_dump(mode="json"))
-    return converted
+def _convert_in_worker(bag: Path, out: Path, contract: Contract) -> BagReport | ConfigError:
+    assert _ticks is not None
+    return _convert_one(bag, out, contract, partial(_add_ticks, _ticks))
 
 
-def bag_frames(bag: Path, contract: Contract) -> Iterator[Frame]:
-    """Frames of a bag, through the same builder that makes them live."""
-    builder = FrameBuilder(contract)
-    with BagReader(bag) as reader:
-        keys = {reader.find(stream.topic): key for key, stream in contract.observations.items()}
-        keys[reader.find(contract.action.topic)] = ACTION
-        for topic, _, message in reader.messages(*keys):
-            try:
-                builder.push_message(keys[topic], message)
-            except ConfigError as error:
-                raise ConfigError(f"{bag}: does not fit the contract", got=error) from error
-            yield from builder.pop()
-
-
-def split_segments(frames: Iterator[Frame]) -> list[list[Frame]]:
-    """Frames from each ``is_first`` up to the next one."""
-    segments: list[list[Frame]] = []
-    for frame in frames:
-        if frame.is_first:
-            segments.append([])
-        segments[-1].append(frame)
-    return segments
-
-
-def stack_frames(frames: Sequence[Frame]) -> dict[str, np.ndarray]:
-    """Arrays of one segment as `DatasetWriter.add_episode` takes them.
-
-    ``action[t]`` is the action between frames t and t+1, which frame t+1 knows as its previous
-    action; the writer adds the last row.
-    """
-    keys = frames[0].observation
-    return {
-        "stamp_ns": np.array([frame.stamp_ns for frame in frames], dtype=np.int64),
-        "action": np.stack([frame.previous_action for frame in frames[1:]]),
-        **{key: np.stack([frame.observation[key] for frame in frames]) for key in keys},
-    }
-
-
-def _fingerprint(bag: Path, record: EpisodeRecord) -> str:
-    """Changes when the bag's files or its record change."""
-    files = {path.name: path.stat() for path in bag.iterdir()}
-    stats = {name: [s.st_size, s.st_mtime_ns] for name, s in files.items()}
-    return config_hash({"files": stats, "record": record.model_dump(mode="json")})
+def _add_ticks(shared: Synchronized[int], seconds: int) -> None:
+    with shared.get_lock():
+        shared.value += seconds

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -129,7 +130,8 @@ class EpisodeShards:
     def abandon(self) -> None:
         """Remove what was written."""
         for key, stream in self._files.items():
-            stream.close()
+            with suppress(OSError):  # a full disk refuses what is still in the buffer
+                stream.close()
             _temporary(self._targets[key]).unlink(missing_ok=True)
 
     def _finish(self, key: str, digest: Any) -> Moments | None:
