@@ -205,11 +205,14 @@ class FrameBuilder:
         return max((stamp for stamp in others if stamp is not None), default=0)
 
     def _epoch_change(self, samples: dict[str, Sample]) -> int | None:
-        """Stamp of the first sample of another epoch than the segment's, if there is one."""
-        if self._index == 0:
-            return None
-        changed = [s.stamp_ns for key, s in samples.items() if s.epoch != self._epochs[key]]
-        return min(changed, default=None)
+        """Where a reset is between `samples` and the segment, or among them: a stamp after it."""
+        if self._index > 0:
+            changed = [s.stamp_ns for key, s in samples.items() if s.epoch != self._epochs[key]]
+            return min(changed, default=None)
+        known = [sample for sample in samples.values() if sample.epoch is not None]
+        newest = max(known, key=lambda sample: sample.stamp_ns, default=None)
+        old = [s.stamp_ns for s in known if newest is not None and s.epoch != newest.epoch]
+        return max(old) + 1 if old else None
 
     def _restart(self, stamp_ns: int, cause: str, reset: bool = False) -> None:
         """End the segment; nothing from before `stamp_ns` goes into the next one."""
