@@ -101,6 +101,17 @@ class EvaluationConfig(Config):
     seed: int = 100_000
 
 
+class OnlineConfig(Config):
+    """The online baseline: PPO in the simulator, after the evaluation, for comparison."""
+
+    tables: PositiveInt = 48  # simulated side by side
+    workers: PositiveInt = 2  # processes
+    iterations: PositiveInt = 60
+    chunks: PositiveInt = 36  # chunk steps collected per table and iteration
+    eval_every: PositiveInt = 3
+    judge_rounds: PositiveInt = 2  # episodes per table and judgement
+
+
 class ExperimentConfig(Config):
     """A whole experiment; see `config/experiments/`."""
 
@@ -121,6 +132,7 @@ class ExperimentConfig(Config):
     referee: RefereeConfig | None = None
     ppo: PPOConfig = PPOConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+    online: OnlineConfig | None = None
     claim: bool = True  # False: a rehearsal whose figures say nothing about the method
 
     def of_referee(self) -> ExperimentConfig:

@@ -64,6 +64,7 @@ def improve(
     base: Judgement,
     seed: int,
     others: dict[str, Stateful] | None = None,
+    enough: float | None = None,
 ) -> Keeper:
     """Run PPO; afterwards `policy` has its last weights, and the result knows the best.
 
@@ -79,6 +80,7 @@ def improve(
         base: the judgement of the policy as it is.
         seed: of all randomness.
         others: what else must survive a restart.
+        enough: a score that ends the learning.
     """
     device = next(policy.parameters()).device
     torch.manual_seed(seed)
@@ -113,7 +115,8 @@ def improve(
             shown["held_out"] = judged = judgement.decisive
         else:
             return shown
-        if not _go_on(keeper, judged, index + 1, settings):
+        good = enough is not None and judged >= enough
+        if not _go_on(keeper, judged, index + 1, settings) or good:
             state.step = settings.iterations
         return shown
 

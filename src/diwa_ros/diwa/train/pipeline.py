@@ -35,6 +35,7 @@ STAGES = (
     *REFEREE_STAGES,
     "finetune",
     "evaluate",
+    "online",  # where it is configured
 )
 LEARNING_VERSION = 2  # raise it when stages give other results from the same inputs
 
@@ -79,6 +80,8 @@ def fingerprints(config: ExperimentConfig, dataset: Dataset) -> dict[str, str]:
         needs.append("referee_classifier")
     result["finetune"] = of("dream", "ppo", "starts", needs=needs)
     result["evaluate"] = of("evaluation", needs=["finetune"])
+    if config.online is not None:
+        result["online"] = of("online", needs=["evaluate"])
     return result
 
 
@@ -97,6 +100,14 @@ def learning_stages(
         adapted.save(run.path / CHECKPOINT)
         return evaluate_pair(context, config, base, adapted)
 
+    def online(context: StageContext) -> Mapping[str, Any]:
+        from diwa.train.online_stage import finetune_online  # loads the simulator
+
+        evaluated = run.done("evaluate")
+        assert evaluated is not None
+        target = sum(evaluated.result["adapted"]) / len(evaluated.result["adapted"])
+        return finetune_online(context, dataset, config, device, folders, target)
+
     work: dict[str, Callable[[StageContext], Mapping[str, Any]]] = {
         "world_model": lambda c: train_world_model(c, dataset, config, device),
         "policy": lambda c: train_policy(c, dataset, config, device, folders["world_model"]),
@@ -112,6 +123,7 @@ def learning_stages(
         ),
         "finetune": lambda c: finetune(c, dataset, config, device, folders),
         "evaluate": evaluate,
+        "online": online,
     }
     return [Stage(name, marks[name], work[name]) for name in STAGES if name in marks]
 
