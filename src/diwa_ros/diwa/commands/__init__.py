@@ -31,6 +31,12 @@ GROUPS = {"dataset": "make, check, mend, edit and exchange datasets"}
 NAMES = (
     "info",
     "dataset build",
+    "dataset info",
+    "dataset doctor",
+    "dataset repair",
+    "dataset label",
+    "dataset merge",
+    "dataset split",
     "dataset simulate",
     "train",
     "evaluate",

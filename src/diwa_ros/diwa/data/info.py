@@ -14,8 +14,9 @@ import numpy as np
 from diwa.data.arrays import array_specs
 from diwa.data.bags import BagReader
 from diwa.data.dataset import Dataset
+from diwa.data.edit import edits_of
 from diwa.data.episode import FILE_NAME, EpisodeRecord, find_bags, read_episode
-from diwa.data.manifest import MANIFEST
+from diwa.data.manifest import MANIFEST, read_manifest
 from diwa.errors import ConfigError
 from diwa.files import read_json
 
@@ -47,6 +48,43 @@ def describe(path: Path) -> str:
         got="no such folder" if not path.exists() else "none of " + ", ".join(kinds),
         expected="a dataset, a bag, a folder of bags, a checkpoint or a run",
     )
+
+
+def list_episodes(path: Path) -> str:
+    """Every episode of a dataset or a folder of bags, with its labels."""
+    if (path / MANIFEST).exists():
+        rows = [
+            (i.id, i.kind, i.task or "-", i.outcome, i.length, "deleted" if i.deleted else "")
+            for i in read_manifest(path).episodes
+        ]
+        return _table(("episode", "kind", "task", "outcome", "frames", ""), rows, most=None)
+    return _list_bags(path, most=None)
+
+
+def list_edits(path: Path) -> str:
+    """What was relabelled or deleted in a dataset, oldest first."""
+    rows = [
+        (
+            edit.at[:19].replace("T", " "),
+            name,
+            ", ".join(f"{field} {a!r} -> {b!r}" for field, (a, b) in edit.changes.items()),
+            edit.reason,
+            "taken back" if edit.undone else "",
+        )
+        for name, edit in edits_of(path)
+    ]
+    return _table(("time (UTC)", "episode", "change", "reason", ""), rows, most=None)
+
+
+def facts_of(path: Path) -> dict[str, Any]:
+    """What programs may want to know of a dataset or of bags, as plain JSON data."""
+    if (path / MANIFEST).exists():
+        manifest = read_manifest(path)
+        plain: dict[str, Any] = manifest.model_dump(mode="json")
+        edits = [{"episode": name, **edit.model_dump(mode="json")} for name, edit in edits_of(path)]
+        return {"path": str(path), **plain, "edits": edits}
+    bags = {str(bag): read_episode(bag).model_dump(mode="json") for bag in find_bags(path)}
+    return {"path": str(path), "format": "bags", "bags": bags}
 
 
 def _describe_dataset(path: Path) -> str:
@@ -107,16 +145,15 @@ def _describe_bag(path: Path) -> str:
 
 def _describe_bags(path: Path) -> str:
     bags = find_bags(path)
-    records = [read_episode(bag) for bag in bags]
+    total = sum(read_episode(bag).duration_s for bag in bags)
+    lines = [f"{len(bags)} bags in {path}, {_duration(total)} together", ""]
+    return "\n".join([*lines, _list_bags(path, MOST_ROWS)])
+
+
+def _list_bags(path: Path, most: int | None) -> str:
+    records = [read_episode(bag) for bag in find_bags(path)]
     rows = [(r.id, r.kind, r.task or "-", _outcome(r), _duration(r.duration_s)) for r in records]
-    total = sum(record.duration_s for record in records)
-    return "\n".join(
-        [
-            f"{len(bags)} bags in {path}, {_duration(total)} together",
-            "",
-            _table(("episode", "kind", "task", "outcome", "duration"), rows),
-        ]
-    )
+    return _table(("episode", "kind", "task", "outcome", "duration"), rows, most)
 
 
 def _describe_checkpoint(path: Path) -> str:
@@ -164,12 +201,14 @@ def _size(count: float) -> str:
     return f"{count:.3g} GB"
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """Text columns; numbers to the right, and only so many rows."""
+def _table(
+    header: Sequence[str], rows: Sequence[Sequence[Any]], most: int | None = MOST_ROWS
+) -> str:
+    """Text columns; numbers to the right, and at most so many rows."""
     body = [[str(cell) for cell in row] for row in rows]
     numeric = [all(isinstance(row[i], int) for row in rows) for i in range(len(header))]
-    left_out = len(body) - MOST_ROWS
-    lines = [list(header), *body[:MOST_ROWS]]
+    left_out = 0 if most is None else len(body) - most
+    lines = [list(header), *body[:most]]
     widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
     text = [
         "  ".join(
