@@ -56,7 +56,7 @@ class LockstepRobot:
     def run(self, steps: int, first_step: int = 0) -> Iterator[tuple[str, Any]]:
         """(key, message) in the order of publication."""
         for step in range(first_step, first_step + steps):
-            if step > first_step:
+            if step > first_step and self.contract.action.topic:
                 yield "action", self.action(step - 1)
             for key in self.contract.observations:
                 yield key, self.observation(key, step)

@@ -5,41 +5,17 @@ import itertools
 import numpy as np
 import pytest
 
-from diwa.data.bags import BagWriter, contract_topics
+from bag_files import write_bag
 from diwa.data.build import build_dataset
 from diwa.data.convert import BagFrames
 from diwa.data.dataset import Dataset
-from diwa.data.episode import EpisodeRecord
 from diwa.data.frames import FrameBuilder
-from diwa.data.message_types import typestore_for
 from diwa.errors import ConfigError
 from robot_messages import LockstepRobot, ros_factory, rosbags_factory
 
 
-def topics_by_key(contract):
-    names = {key: stream.topic for key, stream in contract.observations.items()}
-    return {**names, "action": contract.action.topic}
-
-
-def write_bag(path, contract, messages, serialize, **record):
-    """A finished episode of (key, message) pairs."""
-    names = topics_by_key(contract)
-    writer = BagWriter(path, contract, backend="rosbags")
-    for index, (key, message) in enumerate(messages):
-        writer.write(names[key], 10**9 + index, serialize(key, message))
-    facts = {"id": path.name, "kind": "play", "contract": contract, **record}
-    writer.close(EpisodeRecord(**facts))
-    return path
-
-
 @pytest.fixture
 def make_bag(tmp_path, lowdim_contract):
-    types = typestore_for(set(contract_topics(lowdim_contract).values()))
-    names, kinds = topics_by_key(lowdim_contract), contract_topics(lowdim_contract)
-
-    def serialize(key, message):
-        return bytes(types.serialize_cdr(message, kinds[names[key]]))
-
     def make(name, steps=20, resets=(), seed=0, **record):
         robot = LockstepRobot(lowdim_contract, rosbags_factory(lowdim_contract), seed)
         bounds = [0, *resets, steps]
@@ -47,7 +23,7 @@ def make_bag(tmp_path, lowdim_contract):
         for begin, end in itertools.pairwise(bounds):
             messages += robot.run(end - begin, first_step=begin)
             robot.epoch += 1
-        return write_bag(tmp_path / name, lowdim_contract, messages, serialize, **record)
+        return write_bag(tmp_path / name, lowdim_contract, messages, **record)
 
     return make
 
