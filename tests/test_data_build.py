@@ -2,14 +2,18 @@
 # SPDX-License-Identifier: Apache-2.0
 import itertools
 
+import cv2
 import numpy as np
 import pytest
 
-from bag_files import write_bag
+from bag_files import serializer, write_bag
 from diwa.data.build import build_dataset
-from diwa.data.convert import BagFrames
-from diwa.data.dataset import Dataset
+from diwa.data.build_report import as_text, read_reports
+from diwa.data.convert import COMPRESSED, BagFrames
+from diwa.data.dataset import Dataset, DatasetWriter
+from diwa.data.episode import read_episode, write_episode
 from diwa.data.frames import FrameBuilder
+from diwa.data.message_types import typestore_for
 from diwa.errors import ConfigError
 from robot_messages import LockstepRobot, ros_factory, rosbags_factory
 
@@ -196,3 +200,164 @@ def test_numbers_that_are_not_finite_name_the_bag(make_bag, tmp_path, monkeypatc
     )
     with pytest.raises(ConfigError, match=r"(?s)/ep: cannot be used.*scene_state is not finite"):
         build_dataset([make_bag("ep")], tmp_path / "data")
+
+
+def test_new_labels_of_a_recording_are_taken_over_without_reading_it(
+    make_bag, tmp_path, monkeypatch
+):
+    bag = make_bag("ep", steps=30, resets=[12])
+    first = build_dataset([bag], tmp_path / "data")
+    record = read_episode(bag)
+    changes = {"kind": "demo", "task": "open_drawer", "outcome": "success"}
+    write_episode(bag, record.model_copy(update=changes))
+    monkeypatch.setattr("diwa.data.convert.BagFrames", None)
+    second = build_dataset([bag], tmp_path / "data")
+    assert [(i.kind, i.task, i.outcome) for i in second.episodes] == [
+        ("demo", "open_drawer", "unknown"),
+        ("demo", "open_drawer", "success"),
+    ]
+    assert [i.content for i in first.episodes] == [i.content for i in second.episodes]
+
+
+def test_report_says_what_became_of_every_bag(make_bag, tmp_path):
+    bags = [make_bag("whole", steps=40), make_bag("cut", steps=30, resets=[12], seed=1)]
+    dataset = build_dataset(bags, tmp_path / "data")
+    reports = read_reports(tmp_path / "data")
+    assert {name: report.episodes for name, report in reports.items()} == {
+        "cut": ("cut", "cut-2"),
+        "whole": ("whole",),
+    }
+    assert [(s.cause, s.frames) for s in reports["cut"].segments] == [("start", 12), ("reset", 18)]
+    assert reports["whole"].remarks == ()
+    assert reports["cut"].remarks == ("reset at 0.4 s",)
+    assert reports["whole"].lost_frames == reports["cut"].lost_frames == 0
+    assert sum(report.frames for report in reports.values()) == 70
+    assert sum(info.length for info in dataset.episodes) == 70
+    text = as_text(list(reports.values()))
+    assert "1 of 2 bags with remarks" in text
+    assert "reset at 0.4 s" in text
+
+
+def test_report_counts_held_late_and_missing(tmp_path, lowdim_contract):
+    pairs = list(LockstepRobot(lowdim_contract, rosbags_factory(lowdim_contract)).run(30))
+    joints = [pair for pair in pairs if pair[0] == "joint_states"]
+    lost = [joints[n] for n in (5, 15, 16)]
+    kept = [pair for pair in pairs if not any(pair is other for other in lost)]
+    twice = [pair for pair in kept for _ in range(1 + (pair is joints[20]))]
+    build_dataset([write_bag(tmp_path / "ep", lowdim_contract, twice)], tmp_path / "data")
+    report = read_reports(tmp_path / "data")["ep"]
+    counts = report.keys["joint_states"]
+    assert (counts.received, counts.held, counts.late, counts.missing) == (28, 2, 1, 1)
+    assert counts.oldest_s == pytest.approx(1 / 30, abs=1e-6)
+    assert report.lost_frames == 1
+    assert report.remarks == ("no joint_states in time at 0.6 s", "1 late on joint_states")
+    assert report.keys["ee_pose"].held == 0
+
+
+def test_report_names_a_topic_that_was_silent(tmp_path, lowdim_contract):
+    robot = LockstepRobot(lowdim_contract, rosbags_factory(lowdim_contract))
+    pairs = [pair for pair in robot.run(20) if pair[0] != "scene_state"]
+    bags = [
+        write_bag(tmp_path / "silent", lowdim_contract, pairs),
+        write_bag(tmp_path / "good", lowdim_contract, robot.run(20)),
+    ]
+    dataset = build_dataset(bags, tmp_path / "data")
+    assert [info.id for info in dataset.episodes] == ["good"]
+    assert read_reports(tmp_path / "data")["silent"].remarks == ("nothing on scene_state",)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_bags_that_cannot_be_used_may_be_left_out(make_bag, tmp_path, workers):
+    bags = [make_bag(f"ep{i}", seed=i) for i in range(3)]
+    (path,) = bags[1].glob("*.mcap")
+    path.write_bytes(path.read_bytes()[:1000])
+    (bags[2] / "episode.json").write_text("{")
+    problems = {}
+    dataset = build_dataset(
+        bags,
+        tmp_path / "data",
+        workers=workers,
+        on_problem=lambda bag, error: problems.update({bag.name: str(error)}),
+    )
+    assert [info.id for info in dataset.episodes] == ["ep0"]
+    assert sorted(problems) == ["ep1", "ep2"]
+    assert all(str(bags[n]) in problems[f"ep{n}"] for n in (1, 2))
+
+
+def test_no_usable_bag_is_an_error(make_bag, tmp_path):
+    bag = make_bag("ep")
+    (bag / "episode.json").unlink()
+    with pytest.raises(ConfigError, match="none of 1 bags"):
+        build_dataset([bag], tmp_path / "data", on_problem=lambda bag, error: None)
+
+
+def test_progress_counts_the_seconds_of_the_recordings(make_bag, tmp_path):
+    second = 10**9
+    bags = [
+        make_bag("long", steps=300, seed=1, ended_ns=7 * second),
+        make_bag("short", steps=30, seed=2, ended_ns=second // 2),
+    ]
+    for workers in (0, 2):
+        counter = Counter()
+        build_dataset(bags, tmp_path / f"data{workers}", workers=workers, progress=counter)
+        assert counter.calls[0] == ("dataset", 8)
+        assert sum(call[0] for call in counter.calls[1:-1]) == 8
+    counter = Counter()
+    build_dataset(bags, tmp_path / "data0", progress=counter)
+    assert sum(call[0] for call in counter.calls[1:-1]) == 8
+
+
+def test_long_segments_are_written_in_blocks_of_the_same_content(make_bag, tmp_path, monkeypatch):
+    bag = make_bag("ep", steps=150)
+    whole = build_dataset([bag], tmp_path / "whole")
+    for block in (2, 7, 150):
+        monkeypatch.setattr("diwa.data.segments.FRAMES_AT_ONCE", block)
+        assert build_dataset([bag], tmp_path / f"by{block}").manifest == whole.manifest
+    arrays = {key: np.array(whole.array("ep", key)) for key in whole.keys}
+    writer = DatasetWriter(tmp_path / "at-once", whole.contract)
+    writer.add_episode("ep", "play", "", "unknown", arrays, source="ep")
+    assert writer.finish().manifest == whole.manifest
+
+
+def test_one_frame_between_two_gaps_becomes_no_episode(make_bag, tmp_path):
+    dataset = build_dataset([make_bag("ep", steps=20, resets=[8, 9])], tmp_path / "data")
+    assert [(info.id, info.length) for info in dataset.episodes] == [("ep", 8), ("ep-2", 11)]
+    segments = read_reports(tmp_path / "data")["ep"].segments
+    assert [(s.episode, s.frames) for s in segments] == [("ep", 8), ("", 1), ("ep-2", 11)]
+
+
+def test_broken_off_conversion_leaves_the_older_episode(make_bag, tmp_path, monkeypatch):
+    bag = make_bag("ep", steps=150)
+    first = build_dataset([bag], tmp_path / "data")
+    before = {path: path.read_bytes() for path in (tmp_path / "data").rglob("*") if path.is_file()}
+    make_bag("ep2", steps=150, seed=1)
+    (bag / "metadata.yaml").touch()
+    monkeypatch.setattr(
+        "diwa.data.shards.EpisodeShards.close",
+        lambda self: (_ for _ in ()).throw(KeyboardInterrupt),
+    )
+    with pytest.raises(KeyboardInterrupt):
+        build_dataset([bag], tmp_path / "data")
+    after = {path: path.read_bytes() for path in (tmp_path / "data").rglob("*") if path.is_file()}
+    assert after == before
+    assert Dataset.open(tmp_path / "data").manifest == first.manifest
+
+
+def test_compressed_images_are_as_good_as_raw_ones(tmp_path, camera_contract):
+    """As the recorder takes them: under their real topic, beside a raw topic that is silent."""
+    robot = LockstepRobot(camera_contract, rosbags_factory(camera_contract))
+    topic = camera_contract.observations["rgb_static"].topic + "/compressed"
+    types = typestore_for({COMPRESSED})
+    serialize = serializer(camera_contract, {topic: COMPRESSED})
+
+    def compress(message):
+        pixels = message.data.reshape(message.height, message.width, 3)
+        data = cv2.imencode(".png", pixels[..., ::-1])[1].reshape(-1)
+        made = types.types[COMPRESSED](header=message.header, format="rgb8; png", data=data)
+        return topic, made
+
+    pairs = list(robot.run(6))
+    small = [compress(m) if key == "rgb_static" else (key, m) for key, m in pairs]
+    raw = build_dataset([write_bag(tmp_path / "ep", camera_contract, pairs)], tmp_path / "raw")
+    bag = write_bag(tmp_path / "b/ep", camera_contract, small, serialize, {topic: COMPRESSED})
+    assert build_dataset([bag], tmp_path / "data").manifest == raw.manifest

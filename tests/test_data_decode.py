@@ -1,7 +1,9 @@
 # Copyright 2026 The DiWA for ROS 2 authors
 # SPDX-License-Identifier: Apache-2.0
 import array
+from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 
@@ -101,3 +103,84 @@ def test_image_that_does_not_fit_is_refused(robot, camera_contract, field, value
     setattr(message, field, value)
     with pytest.raises(ConfigError, match="cameras/static/image_raw"):
         decode(message, camera_contract.observations["rgb_static"])
+
+
+def compressed(image, format_name, extension, header=None):
+    """A CompressedImage as `image_transport` publishes it."""
+    encoded = cv2.imencode(extension, image[..., ::-1])[1].reshape(-1)
+    return SimpleNamespace(header=header, format=format_name, data=encoded)
+
+
+@pytest.fixture
+def stream(camera_contract):
+    return camera_contract.observations["rgb_gripper"]
+
+
+@pytest.mark.parametrize("as_list", [False, True])
+def test_compressed_images_are_rgb(stream, as_list):
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (stream.height, stream.width, 3), dtype=np.uint8)
+    message = compressed(image, "rgb8; png compressed bgr8", ".png")
+    if as_list:
+        message.data = array.array("B", message.data.tobytes())
+    decoded = decode(message, stream)
+    np.testing.assert_array_equal(decoded, image)
+    assert decoded.dtype == np.uint8
+
+
+def test_jpeg_keeps_its_colours(stream):
+    image = np.zeros((stream.height, stream.width, 3), dtype=np.uint8)
+    image[:] = (200, 40, 90)
+    decoded = decode(compressed(image, "bgr8; jpeg compressed bgr8", ".jpg"), stream)
+    assert np.abs(decoded.astype(int) - image).max() <= 3
+
+
+def test_compressed_grey_images_get_three_channels(stream):
+    grey = np.full((stream.height, stream.width), 77, dtype=np.uint8)
+    encoded = cv2.imencode(".png", grey)[1].reshape(-1)
+    decoded = decode(SimpleNamespace(format="mono8; png compressed ", data=encoded), stream)
+    assert decoded.shape == (stream.height, stream.width, 3)
+    assert (decoded == 77).all()
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda m: setattr(m, "data", m.data[:40]), "40 bytes of format 'png'"),
+        (lambda m: setattr(m, "data", m.data[:0]), "0 bytes"),
+        (lambda m: setattr(m, "format", "16UC1; compressedDepth png"), "compressedDepth"),
+    ],
+)
+def test_compressed_images_that_cannot_be_read_are_refused(stream, change, expected):
+    message = compressed(np.zeros((stream.height, stream.width, 3), np.uint8), "png", ".png")
+    change(message)
+    with pytest.raises(ConfigError, match="cannot be read") as caught:
+        decode(message, stream)
+    assert expected in str(caught.value)
+
+
+def test_compressed_image_of_another_size_is_refused(stream):
+    message = compressed(np.zeros((10, 20, 3), dtype=np.uint8), "png", ".png")
+    with pytest.raises(ConfigError, match="compressed, 10x20"):
+        decode(message, stream)
+
+
+def test_pose_without_orientation_is_refused(robot, camera_contract):
+    message = robot.observation("ee_pose", 0)
+    rotation = message.pose.orientation
+    rotation.x = rotation.y = rotation.z = rotation.w = 0.0
+    with pytest.raises(ConfigError, match="without orientation"):
+        decode(message, camera_contract.observations["ee_pose"])
+
+
+def test_joint_states_with_names_only_are_refused(robot, camera_contract):
+    message = robot.observation("joint_states", 0)
+    message.position = message.position[:3]
+    with pytest.raises(ConfigError, match="9 names, 3 positions"):
+        decode(message, camera_contract.observations["joint_states"])
+
+
+@pytest.mark.parametrize("values", [[0.0] * 6, [0.0] * 6 + [float("nan")]])
+def test_action_that_cannot_be_used_is_refused(values):
+    with pytest.raises(ConfigError, match="executed action"):
+        decode_action(SimpleNamespace(action=values))
