@@ -199,11 +199,16 @@ def outcome_name(outcome: int) -> Outcome:
     return OUTCOMES.get(outcome, "unknown")
 
 
+def outcome_number(outcome: Outcome) -> int:
+    """Constant of the messages for an outcome."""
+    return next(number for number, name in OUTCOMES.items() if name == outcome)
+
+
 def episode_event(
     episode_id: str, kind: int, task: str, outcome: Outcome, reason: str
 ) -> EpisodeEvent:
     """An event without its stamp; `kind` is a constant of EpisodeEvent."""
-    number = next(number for number, name in OUTCOMES.items() if name == outcome)
+    number = outcome_number(outcome)
     return EpisodeEvent(episode_id=episode_id, kind=kind, task=task, outcome=number, reason=reason)
 
 
