@@ -11,6 +11,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Mapping
 from functools import partial
+from pathlib import Path
 
 from rclpy.node import Node
 from rclpy.qos import ReliabilityPolicy
@@ -27,6 +28,7 @@ from diwa.data.robot_check import (
     Seen,
     accepted_types,
     check_clocks,
+    check_disk,
     check_topics,
 )
 from diwa_ros import qos
@@ -34,6 +36,7 @@ from diwa_ros.conversions import message_type, serialized_stamp_ns
 
 LOOK_S = 0.25  # between two looks for publishers that were not there yet
 DEPTH = 100
+TRIAL_BYTES = 4_000_000
 BEST_EFFORT = ReliabilityPolicy.BEST_EFFORT
 
 
@@ -137,16 +140,29 @@ class ListeningProbe(Probe):
 class Preflight:
     """A probe that the recorder feeds for a few seconds after its activation, and then reports.
 
+    The disk is tried at once, with little, so that it does not get in the way of a recording.
+
     Args:
         node: the recorder.
         contract: what should be there.
         seconds: how long to listen.
         report: gets the rows, once.
+        folder: of the bags; None: the disk is not looked at.
+        min_free_bytes: space that has to stay free on it.
     """
 
     def __init__(
-        self, node: Node, contract: Contract, seconds: float, report: Callable[[list[Row]], None]
+        self,
+        node: Node,
+        contract: Contract,
+        seconds: float,
+        report: Callable[[list[Row]], None],
+        folder: Path | None = None,
+        min_free_bytes: float = 0.0,
     ) -> None:
+        self._disk: list[Row] = []
+        if folder is not None:
+            self._disk = check_disk(contract, folder, min_free_bytes, TRIAL_BYTES)
         self._node = node
         self._probe: Probe | None = Probe(node, contract)
         self._report = report
@@ -166,7 +182,7 @@ class Preflight:
     def _finish(self) -> None:
         rows = self._probe.rows() if self._probe is not None else []
         self.cancel()
-        self._report(rows)
+        self._report([*rows, *self._disk])
 
 
 def find_source(
