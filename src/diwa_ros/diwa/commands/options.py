@@ -6,7 +6,11 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
+
+from diwa.errors import ConfigError
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -62,6 +66,19 @@ def count(text: str) -> int:
     if number < 0:
         raise argparse.ArgumentTypeError(f"{text} is negative")
     return number
+
+
+@contextmanager
+def needs_lerobot_extra() -> Iterator[None]:
+    """Imports that need the packages of our extra "lerobot"; says so where they are missing."""
+    try:
+        yield
+    except ImportError as error:
+        raise ConfigError(
+            "packages for parquet and video are missing",
+            got=error,
+            hint="pip install 'diwa_ros[lerobot]' (pyarrow and av)",
+        ) from error
 
 
 def write_out(text: str) -> None:

@@ -26,7 +26,9 @@ MOST_DENOMINATOR = 1001  # of a rate: 30000/1001 is one
 
 
 @dataclass(frozen=True, slots=True)
-class _Encoding:
+class Encoding:
+    """How frames are encoded."""
+
     encoder: str
     pixels: str
     name: str  # as LeRobot calls the codec
@@ -35,13 +37,15 @@ class _Encoding:
 
 
 _VP9 = {"cpu-used": "6", "deadline": "realtime"}
-ENCODINGS: dict[Codec, _Encoding] = {
-    "vp9": _Encoding("libvpx-vp9", "yuv444p", "vp9", {**_VP9, "crf": "12", "b": "0", "g": "2"}),
-    "av1": _Encoding(
+ENCODINGS: dict[Codec, Encoding] = {
+    "vp9": Encoding("libvpx-vp9", "yuv444p", "vp9", {**_VP9, "crf": "12", "b": "0", "g": "2"}),
+    "av1": Encoding(
         "libsvtav1", "yuv420p", "av1", {"crf": "24", "g": "2", "preset": "8"}, even=True
     ),
-    "lossless": _Encoding("libvpx-vp9", "gbrp", "vp9", {**_VP9, "lossless": "1", "g": "15"}),
+    "lossless": Encoding("libvpx-vp9", "gbrp", "vp9", {**_VP9, "lossless": "1", "g": "15"}),
 }
+# For people: small, quick to write, and any player knows its colours.
+FILM = Encoding("libsvtav1", "yuv420p", "av1", {"crf": "32", "g": "60", "preset": "10"}, even=True)
 
 
 def rate_fraction(rate_hz: float) -> Fraction:
@@ -64,14 +68,16 @@ class VideoWriter:
         path: the file.
         rate_hz: frames per second.
         size: height and width [px].
-        codec: see `ENCODINGS`.
+        codec: one of `ENCODINGS`, or another encoding.
     """
 
-    def __init__(self, path: Path, rate_hz: float, size: tuple[int, int], codec: Codec) -> None:
-        encoding = ENCODINGS[codec]
+    def __init__(
+        self, path: Path, rate_hz: float, size: tuple[int, int], codec: Codec | Encoding
+    ) -> None:
+        encoding = codec if isinstance(codec, Encoding) else ENCODINGS[codec]
         if encoding.even and any(side % 2 for side in size):
             raise ConfigError(
-                f"images of {size[0]}x{size[1]}: codec {codec} needs even sides",
+                f"images of {size[0]}x{size[1]}: codec {encoding.name} needs even sides",
                 hint="use codec vp9 or lossless",
             )
         os.environ.setdefault("SVT_LOG", "1")  # the AV1 encoder tells its settings otherwise
