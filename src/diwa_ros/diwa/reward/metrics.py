@@ -37,3 +37,21 @@ def precision_recall(score: Tensor, label: Tensor, threshold: float) -> tuple[fl
     hits = float((predicted & true).sum())
     chosen, wanted = float(predicted.sum()), float(true.sum())
     return (hits / chosen if chosen else math.nan, hits / wanted if wanted else math.nan)
+
+
+def calibration_error(score: Tensor, label: Tensor, bins: int = 10) -> float:
+    """Expected calibration error: by how much probabilities differ from observed shares.
+
+    Args:
+        score: (N,) float32 in [0, 1], predicted probability of success.
+        label: (N,) int64 in {0, 1}.
+        bins: equal parts of [0, 1]; the error is the mean of theirs, weighted by their counts.
+
+    Returns:
+        in [0, 1].
+    """
+    index = (score * bins).long().clamp(0, bins - 1)
+    counts = torch.bincount(index, minlength=bins).double()
+    predicted = torch.bincount(index, score.double(), minlength=bins)
+    observed = torch.bincount(index, label.double(), minlength=bins)
+    return float((predicted - observed).abs().sum() / counts.sum())

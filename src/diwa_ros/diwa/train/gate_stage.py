@@ -4,19 +4,20 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from diwa.data.dataset import Dataset
 from diwa.errors import ConfigError
 from diwa.files import write_json
-from diwa.reward.metrics import area_under_roc
 from diwa.train.classifier_stage import frame_labels
 from diwa.train.experiment import ExperimentConfig
+from diwa.train.gate_report import gate_report, judge_classifier, position_drift
+from diwa.train.labels import proprio_slice
 from diwa.train.loop import Randomness
 from diwa.train.models import load_classifier, load_world_model
 from diwa.train.run import StageContext
@@ -60,62 +61,40 @@ def judge_world_model(
     )
     context.progress.advance()
     labels = frame_labels(dataset, config, sampler.episode_ids)
-    truth = _labels_of(batch, labels, seq_len)[:, settings.context :]
+    truth = torch.from_numpy(_labels_of(batch, labels, seq_len)[:, settings.context :])
     score = classifier(result.latent.feat).flatten().cpu()
-    auc = area_under_roc(score, torch.from_numpy(truth.astype(np.int64)).flatten())
+    verdict = judge_classifier(score, truth.flatten().long())
     context.progress.advance()
-    report = _report(result, config, auc)
+    drift = _drift(result, moved, config, dataset)
+    report = gate_report(result, drift, verdict, settings)
     write_json(context.directory / "open_loop.json", report)
     if report["failed"] and config.claim:
         raise ConfigError(
             f"{world_model_dir}: the world model does not pass the gate",
             got="; ".join(report["failed"]),
             expected="predictions on held-out episodes good enough to learn in",
-            hint="record more and more varied play, or train the world model longer",
+            hint="; ".join(report["hints"]),
         )
-    return {"auc": report["auc"], "error_ratio": report["error_ratio"], "failed": report["failed"]}
+    return {name: report[name] for name in ("auc", "error_ratio", "failed")}
+
+
+def _drift(
+    result: OpenLoop, batch: Batch, config: ExperimentConfig, dataset: Dataset
+) -> Tensor | None:
+    """How far the dreamed TCP is from the real one, where the model decodes it."""
+    for item in config.world_model.inputs:
+        if item.key == "proprio" and item.key in result.vectors:
+            entries = proprio_slice(dataset.contract, "position")
+            wanted = list(range(entries.start, entries.stop))
+            known = list(item.indices) or list(range(dataset.contract.proprio_size))
+            if not set(wanted) <= set(known):
+                return None
+            places = [known.index(entry) for entry in wanted]
+            truth = batch.observation["proprio"][:, config.gate.context :, wanted]
+            return position_drift(result.vectors["proprio"][..., places], truth)
+    return None
 
 
 def _labels_of(batch: Batch, labels: list[np.ndarray], length: int) -> np.ndarray:
     places = zip(batch.episode.tolist(), batch.start.tolist(), strict=True)
     return np.stack([labels[e][s : s + length] for e, s in places])
-
-
-def _report(result: OpenLoop, config: ExperimentConfig, auc: float) -> dict[str, Any]:
-    settings = config.gate
-    length = len(next(iter(result.error.values())))
-    horizons = [h for h in settings.horizons if h <= length]
-    at = min(settings.judge_horizon, length) - 1
-    keys = {
-        key: {
-            "error": [float(result.error[key][h - 1]) for h in horizons],
-            "still": [float(result.still[key][h - 1]) for h in horizons],
-        }
-        for key in result.error
-    }
-    ratios = {
-        key: float(result.error[key][at] / result.still[key][at].clamp_min(1e-9))
-        for key in result.error
-    }
-    worst = max(ratios.values())
-    failed = []
-    if not worst <= settings.max_error_ratio:
-        failed.append(
-            f"error of a dream of {at + 1} steps is {worst:.2f} of that of predicting no change, "
-            f"at most {settings.max_error_ratio:.2f} allowed"
-        )
-    if not math.isnan(auc) and auc < settings.min_auc:
-        failed.append(
-            f"the classifier's AUC on dreamed latents is {auc:.3f}, "
-            f"at least {settings.min_auc:.3f} needed"
-        )
-    return {
-        "horizons": horizons,
-        "unit": "mean squared error, observations scaled to unit variance",
-        "keys": keys,
-        "error_ratio": worst,
-        "judge_horizon": at + 1,
-        "auc": None if math.isnan(auc) else auc,
-        "failed": failed,
-        "passed": not failed,
-    }

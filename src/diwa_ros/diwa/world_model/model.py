@@ -83,7 +83,11 @@ class WorldModel(nn.Module):
 
     def decode(self, feat: Tensor) -> dict[str, Tensor]:
         """(..., F) -> reconstructed keys in the data's own units (images: 0 to 255 float32)."""
-        return {k: self._normaliser(k).invert(v) for k, v in self.decoder(feat).items()}
+        return self.denormalise(self.decoder(feat))
+
+    def denormalise(self, prediction: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What the decoder returns, in the data's own units."""
+        return {k: self._normaliser(k).invert(v) for k, v in prediction.items()}
 
     def loss(
         self,

@@ -123,8 +123,7 @@ class RSSM(nn.Module):
         starts = self._starts(embed, is_first).transpose(0, 1)
         loop = self._fused_loop if self._can_fuse(embed) else self._plain_loop
         after, post = loop(inputs, seen, keep, starts, state, generator)
-        prior = self._log_prob(self.prior_head(after.deter))
-        return Observed(after, post, prior)
+        return Observed(after, post, self.prior(after.deter))
 
     def _starts(self, embed: Tensor, is_first: Tensor) -> Tensor:
         """What `deter` is before each first frame, (B, T, D); zero elsewhere."""
@@ -201,13 +200,16 @@ class RSSM(nn.Module):
         states = State(deter.transpose(0, 1), stoch.view(split).transpose(0, 1))
         return states, post.transpose(0, 1)
 
+    def prior(self, deter: Tensor) -> Tensor:
+        """What is expected before the frame is seen: (..., D) -> (..., S, C) log-probabilities."""
+        return self._log_prob(self.prior_head(deter))
+
     def imagine_step(
         self, state: State, action: Tensor, generator: torch.Generator | None = None
     ) -> State:
         """Dream one step ahead with the prior: `action` (B, A) -> next state, sampled."""
         deter = self._transition(state.deter, state.stoch.flatten(1), self.action_in(action))
-        prior = self._log_prob(self.prior_head(deter))
-        return State(deter, sample_one_hot(prior, generator))
+        return State(deter, sample_one_hot(self.prior(deter), generator))
 
     def imagine(
         self, start: State, action: Tensor, generator: torch.Generator | None = None
