@@ -25,6 +25,9 @@ STILL_M = 0.0003  # motion per frame that says nothing
 FEWEST_FRAMES = 25
 LITTLE = 0.3  # correlation below which motion does not follow the actions
 AGAINST = -0.3
+# A peak elsewhere counts when it leaves so much less of the motion unexplained; more in short ones.
+CLEAR_RATIO, CLEAR_FRAMES = 1.5, 15.0
+LEAST_UNEXPLAINED = 1e-3
 GRIPPER_LAGS = 8
 AXES = "xyz"
 
@@ -76,31 +79,39 @@ def check_motion(folder: str, motions: Sequence[Motion]) -> list[Finding]:
         return []
     total = [np.sum([getattr(m, name) for m in motions], axis=0) for name in Motion._fields[2:]]
     lags = _lags(motions[0].view)
-    curve = _correlation(*total)
-    best = int(curve.argmax()) - lags
-    rate = motions[0].view.contract.rate_hz
-    allowed = f"motion 0 to {LAG_S:g} s behind the action"
+    causal = int(LAG_S * motions[0].view.contract.rate_hz)
+    reversed_axes = _check_axes(folder, [part[lags : lags + causal + 1] for part in total])
+    if reversed_axes:
+        return reversed_axes
+    usual = _usual_lag(motions)
     problem = ""
-    if curve.max() < LITTLE:
-        problem = f"the TCP does not move as the actions say: correlation {curve.max():.2f}"
-    elif not 0 <= best <= LAG_S * rate:
-        side = "after" if best > 0 else "before"
-        problem = f"the TCP moves {abs(best)} frames {side} the actions"
+    highest = _correlation(*total).max()
+    if highest < LITTLE:
+        problem = f"the TCP does not move as the actions say: correlation {highest:.2f}"
+    elif not 0 <= usual <= causal:
+        problem = f"the TCP moves {_frames(usual)} the actions"
     if problem:
-        advice = "see to the stamps of action and pose, and build the dataset again from its bags"
         return [
             Finding(
                 check="misaligned",
                 file=MANIFEST,
                 what=problem,
-                expected=allowed,
-                advice=advice,
+                expected=f"motion 0 to {LAG_S:g} s behind the action",
+                advice="see to the stamps of action and pose, and build the dataset again",
             )
         ]
-    findings = _check_axes(folder, total, best + lags)
+    return [item for motion in motions for item in _check_episode(motion, usual, lags)]
+
+
+def _usual_lag(motions: Sequence[Motion]) -> int:
+    """Lag of the peak in most episodes: their median, long episodes counting more [frames]."""
+    peaks = []
     for motion in motions:
-        findings += _check_episode(motion, best, lags)
-    return findings
+        curve = _correlation(motion.products, motion.actions, motion.motions)
+        peaks.append((int(curve.argmax()) - len(curve) // 2, motion.frames))
+    peaks.sort()
+    passed = np.cumsum([frames for _, frames in peaks])
+    return peaks[int(np.searchsorted(passed, passed[-1] / 2))][0]
 
 
 def check_gripper(view: EpisodeView) -> list[Finding]:
@@ -122,40 +133,40 @@ def check_gripper(view: EpisodeView) -> list[Finding]:
     best = min(wrong, key=lambda lag: (wrong[lag], abs(lag)))
     if best == 0 or wrong[0] < 2 or wrong[best] > wrong[0] // 2:
         return []
-    side = "after" if best > 0 else "before"
-    what = f"the gripper is known {abs(best)} frames {side} its actions"
+    what = f"the gripper is known {_frames(best)} its actions"
     advice = f"build the episode again from its bag, or {view.leave_out}"
     expected = "proprio[t] holds the gripper part of action[t-1]"
     return [view.finding("misaligned", "action", what, expected, advice)]
 
 
-def _check_axes(folder: str, total: Sequence[np.ndarray], index: int) -> list[Finding]:
-    findings = []
-    for axis, name in enumerate(AXES):
-        product, action, motion = (float(part[index, axis]) for part in total)
-        if product < AGAINST * np.sqrt(action * motion):
-            findings.append(
-                Finding(
-                    check="misaligned",
-                    file=MANIFEST,
-                    what=f"the TCP moves against the actions along {name}",
-                    expected="actions in the frame of the pose",
-                    advice=f"correct the frame of the actions and build {folder} again",
-                )
-            )
-    return findings
+def _check_axes(folder: str, total: Sequence[np.ndarray]) -> list[Finding]:
+    """Axes along which the motion goes with the opposite of the action, at the lags of a robot."""
+    products, actions, motions = total
+    curves = products / np.maximum(np.sqrt(actions * motions), 1e-12)
+    return [
+        Finding(
+            check="misaligned",
+            file=MANIFEST,
+            what=f"the TCP moves against the actions along {name}",
+            expected="actions in the frame of the pose",
+            advice=f"correct the frame of the actions and build {folder} again",
+        )
+        for name, curve in zip(AXES, curves.T, strict=True)
+        if curve.min() < AGAINST and -curve.min() > 1.5 * curve.max()
+    ]
 
 
 def _check_episode(motion: Motion, usual: int, lags: int) -> list[Finding]:
     """An episode whose peak is clearly elsewhere than that of all together."""
     curve = _correlation(motion.products, motion.actions, motion.motions)
     best = int(curve.argmax()) - lags
-    clear = max(0.05, 1.5 / np.sqrt(motion.frames))
-    if best == usual or curve.max() - curve[usual + lags] < clear or curve.max() < LITTLE:
+    unexplained = np.maximum(1 - np.square(np.clip(curve, 0, 1)), LEAST_UNEXPLAINED)
+    clear = CLEAR_RATIO + CLEAR_FRAMES / motion.frames
+    ratio = float(unexplained[usual + lags] / unexplained[best + lags])
+    if best == usual or ratio < clear or curve.max() < LITTLE:
         return []
-    side = "after" if best > 0 else "before"
-    what = f"the TCP moves {abs(best)} frames {side} the actions"
-    expected = f"as in the other episodes: {usual} frames after"
+    what = f"the TCP moves {_frames(best)} the actions"
+    expected = f"as in the other episodes: {_frames(usual)} them"
     view = motion.view
     advice = f"build the episode again from its bag, or {view.leave_out}"
     severity = "error" if abs(best - usual) > 1 or best < 0 else "warning"
@@ -166,6 +177,12 @@ def _correlation(products: np.ndarray, actions: np.ndarray, motions: np.ndarray)
     """Correlation by lag (2L+1,), over the three axes together."""
     scale = np.sqrt(actions.sum(axis=1) * motions.sum(axis=1))
     return np.asarray(products.sum(axis=1) / np.maximum(scale, 1e-12))
+
+
+def _frames(lag: int) -> str:
+    if lag == 0:
+        return "with"
+    return f"{abs(lag)} frame{'s' * (abs(lag) > 1)} {'after' if lag > 0 else 'before'}"
 
 
 def _lags(view: EpisodeView) -> int:
