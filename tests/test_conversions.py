@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -17,10 +18,11 @@ from sensor_msgs.msg import JointState
 from diwa.control.filter import SafeAction
 from diwa.data.contract import ActionSpec
 from diwa.data.decode import decode, decode_action, epoch_of, stamp_ns
+from diwa.data.episode import EpisodeRecord
 from diwa.data.episode_cadence import EpisodeCadence
 from diwa.errors import ConfigError
 from diwa_ros import conversions
-from diwa_ros.recording import TopicCount
+from diwa_ros.finished_episodes import Tally
 from diwa_ros.table import Executed
 
 STAMP_NS = 1_234_567_891_234
@@ -146,34 +148,51 @@ def round_trip_cadence_statistics(contract):
     assert {message.problem for message in silent} == {"nothing arrived"}
 
 
-def round_trip_topic_statistics(contract):
-    count = TopicCount("ee_pose", contract.period_ns)
-    for step in (0, 1, 2, 6):
-        count.count(STAMP_NS + step * contract.period_ns, 100)
-    received = over_the_wire(conversions.topic_statistics(count, 30.0, 2.0))
-    assert (received.topic, received.received, received.bytes) == ("ee_pose", 4, 400)
-    assert (received.rate, received.expected_rate, received.gaps) == (2.0, 30.0, 1)
-    assert received.worst_gap == pytest.approx(4 / 30)
-
-
 def round_trip_recorder_status(contract):
-    recording = SimpleNamespace(
-        episode_id="episode_0001",
-        messages=2,
-        counts={"ee_pose": TopicCount("ee_pose", contract.period_ns)},
-        duration_s=lambda now_ns: now_ns / 1e9,
+    cadence = EpisodeCadence(contract)
+    for step in range(2):
+        cadence.push("ee_pose", STAMP_NS + step * contract.period_ns, STAMP_NS, 80)
+    opening = EpisodeRecord(id="play_0001", kind="demo", task="open_drawer", contract=contract)
+    session = SimpleNamespace(
+        recording=None,
+        latest=SimpleNamespace(
+            opening=opening, cadence=cadence, duration_s=lambda now_ns: now_ns / 1e9
+        ),
+        finished=SimpleNamespace(
+            tally=Tally(kept=4, flagged=3, discarded=2, recovered=1), records={}
+        ),
+        folder=SimpleNamespace(path=Path("bags")),
+        free_bytes=lambda: 5,
+        error="late",
     )
-    message = RecorderStatus(recording=True)
-    conversions.fill_recorder_status(message, recording, 30.0, 2_000_000_000)
+    message = RecorderStatus()
+    conversions.fill_recorder_status(message, session, 2_000_000_000, {"ee_pose": 2})
     received = over_the_wire(message)
-    assert (received.episode_id, received.messages, received.duration) == ("episode_0001", 2, 2.0)
-    assert [topic.topic for topic in received.topics] == ["ee_pose"]
+    assert (received.episode_id, received.task, received.recording) == (
+        "play_0001",
+        "open_drawer",
+        False,
+    )
+    assert (received.messages, received.bytes, received.duration) == (2, 160, 2.0)
+    assert (received.episodes_recorded, received.episodes_flagged) == (4, 3)
+    assert (received.episodes_discarded, received.episodes_recovered) == (2, 1)
+    assert (received.free_space, received.last_error) == (5, "late")
+    assert Path(received.folder).is_absolute()
+    assert received.topics[0].publishers == 2
 
 
 def round_trip_event(contract):
-    event = conversions.episode_event("e", EpisodeEvent.ENDED, "open_drawer", "failure", "late")
-    received = over_the_wire(event)
+    record = EpisodeRecord(
+        id="e",
+        kind="demo",
+        task="open_drawer",
+        outcome="failure",
+        contract=contract,
+        problems=("thin",),
+    )
+    received = over_the_wire(conversions.episode_event(record, EpisodeEvent.ENDED, "late"))
     assert (received.episode_id, received.kind, received.task) == ("e", 1, "open_drawer")
+    assert (received.reason, received.problems) == ("late", ["thin"])
     assert conversions.outcome_name(received.outcome) == "failure"
     assert conversions.outcome_name(99) == "unknown"
 

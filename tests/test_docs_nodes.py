@@ -13,14 +13,18 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 NODES = sorted(path.stem for path in (ROOT / "config" / "nodes").glob("*.yaml"))
+# Other modules that declare parameters of a node.
+ELSEWHERE = {
+    "play_recorder": ("lifecycle", "recorder_settings"),
+    "policy_server": ("lifecycle",),
+}
 TYPES = {bool: "bool", int: "int", float: "double", str: "string"}
 
 
 def declared(node):
     """Default of every parameter that a node's module declares."""
     found = {}
-    names = [node, "lifecycle"] if node in ("play_recorder", "policy_server") else [node]
-    for name in names:
+    for name in (node, *ELSEWHERE.get(node, ())):
         tree = ast.parse((ROOT / "src" / "diwa_ros" / "diwa_ros" / f"{name}.py").read_text())
         for call in (item for item in ast.walk(tree) if isinstance(item, ast.Call)):
             function = getattr(call.func, "id", "")

@@ -9,12 +9,10 @@ import pytest
 import rclpy
 from rclpy.lifecycle import TransitionCallbackReturn
 
-from diwa.data.episode import read_episode
 from diwa.errors import ConfigError
 from diwa.sim.play_table import PlayTableEnv
 from diwa_ros import keyboard, lifecycle, paths
 from diwa_ros.observing import robot_observation
-from diwa_ros.recording import Arrival, Recording, TopicCount, next_episode_id
 from diwa_ros.table import Table
 from diwa_ros.worker import Worker
 
@@ -141,35 +139,6 @@ def test_robot_observation_equals_the_simulators(env):
     made = robot_observation(env.tcp_pose, env.joint_positions, None)
     assert np.array_equal(made, observation["robot_obs"])
     assert robot_observation(env.tcp_pose, env.joint_positions, -1.0)[14] == -1.0
-
-
-def test_topic_count_finds_gaps():
-    count = TopicCount("a", 100)
-    for stamp in (1000, 1100, 1200, 1400, 1501, 1702):
-        count.count(stamp, 10)
-    assert (count.received, count.size, count.gaps, count.worst_gap_ns) == (6, 60, 1, 201)
-
-
-def test_recording_leaves_out_repetitions_and_what_is_older_than_its_start(
-    tmp_path, lowdim_contract
-):
-    recording = Recording(tmp_path, "e_0000", lowdim_contract, start_stamp_ns=200)
-    assert recording.missing() == ["ee_pose", "joint_states", "scene_state"]
-    for stamp in (100, 200, 200, 300):
-        recording.write(Arrival("ee_pose", stamp, 10_000 + stamp, b"\0\1\0\0"))
-    assert recording.messages == 2
-    assert recording.missing() == ["joint_states", "scene_state"]
-    assert not recording.reached(300)
-    path = recording.finish("", "unknown", "over")
-    record = read_episode(path)
-    assert (record.kind, record.started_ns, record.ended_ns) == ("play", 200, 300)
-
-
-def test_episode_names_count_on(tmp_path):
-    assert next_episode_id(tmp_path / "none", "e") == "e_0000"
-    for name in ("e_0003", "e_x", "other_0009", "e_0001"):
-        (tmp_path / name).mkdir()
-    assert next_episode_id(tmp_path, "e") == "e_0004"
 
 
 def test_keys_count_as_held_for_a_moment():

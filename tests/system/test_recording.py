@@ -13,7 +13,7 @@ from diwa_msgs.srv import EndEpisode, ResetScene, StartEpisode
 from rosbags.highlevel import AnyReader
 
 from diwa.data.decode import stamp_ns
-from diwa.data.episode import read_episode
+from diwa.data.episode import find_bags, read_episode
 from diwa.sim.tasks import task_succeeded
 from diwa_ros import qos
 
@@ -52,13 +52,13 @@ def demonstrate(graph, **parameters):
         },
     )
     assert teleop.wait(90) == 0, graph.logs()
-    return sorted(path for path in (graph.folder / "bags").iterdir())
+    return find_bags(graph.folder / "bags")
 
 
 def test_demonstrations_are_recorded_frame_by_frame(graph, lowdim_contract):
     start_table(graph)
     bags = demonstrate(graph)
-    assert [bag.name for bag in bags] == ["episode_0000", "episode_0001"]
+    assert [bag.name[:13] for bag in bags] == ["episode_0000_", "episode_0001_"]
     period = lowdim_contract.period_ns
     for bag in bags:
         record = read_episode(bag)
@@ -111,7 +111,8 @@ def test_script_survives_lost_actions(graph):
     assert teleop.poll() == 0, graph.logs()
     assert not lost
     assert sorted(set(seen)) == list(range(1, 41))
-    messages = read(graph.folder / "bags" / "episode_0000")
+    (bag,) = find_bags(graph.folder / "bags")
+    messages = read(bag)
     assert len(messages["/executed_action"]) == 40  # none executed twice
     assert len(messages["/ee_pose"]) == 41
 
@@ -139,14 +140,15 @@ def test_recorder_takes_images_of_every_step(graph):
     assert counts["/cameras/gripper/image_raw"] == 11
 
 
-def test_recorder_refuses_a_second_episode_and_deletes_discarded_ones(graph):
+def test_recorder_refuses_a_second_episode_and_moves_discarded_ones(graph):
     start_table(graph)
     events = graph.collect(EpisodeEvent, "play_recorder/events", qos.EVENT)
     status = graph.collect(RecorderStatus, "play_recorder/status", qos.STATUS)
     reset = graph.call(ResetScene, "calvin_bridge/reset", ResetScene.Request(seed=1))
     request = StartEpisode.Request(start=reset.stamp)
     assert graph.call(StartEpisode, "play_recorder/start_episode", request).success
-    refused = graph.call(StartEpisode, "play_recorder/start_episode", request)
+    other = StartEpisode.Request(start=reset.stamp, task="open_drawer")
+    refused = graph.call(StartEpisode, "play_recorder/start_episode", other)
     assert not refused.success and "end it first" in refused.message
     graph.wait_until(lambda: status and status[-1].messages == 3, "status with three messages")
     assert {topic.topic: topic.received for topic in status[-1].topics} == {
@@ -159,7 +161,10 @@ def test_recorder_refuses_a_second_episode_and_deletes_discarded_ones(graph):
         EndEpisode, "play_recorder/end_episode", EndEpisode.Request(discard=True, reason="no")
     )
     assert ended.success and not ended.path
-    assert not any((graph.folder / "bags").iterdir())
+    assert not find_bags(graph.folder / "bags")
+    assert [path.name for path in (graph.folder / "bags" / "discarded").iterdir()] == [
+        ended.episode_id
+    ]
     graph.wait_until(lambda: len(events) == 2, "two events")
     assert [event.kind for event in events] == [EpisodeEvent.STARTED, EpisodeEvent.DISCARDED]
     again = graph.call(EndEpisode, "play_recorder/end_episode", EndEpisode.Request())
@@ -186,7 +191,9 @@ def test_recorder_keeps_the_open_episode_when_it_is_stopped(graph, signals):
     for number in signals:
         recorder.send(number)
     assert recorder.wait(20) == 0
-    record = read_episode(graph.folder / "bags" / "episode_0000")
+    (bag,) = find_bags(graph.folder / "bags")
+    record = read_episode(bag)
     assert record.outcome == "unknown"
     assert "stopped" in record.reason
-    assert len(read(graph.folder / "bags" / "episode_0000")["/ee_pose"]) >= 5
+    assert not record.recovered
+    assert len(read(bag)["/ee_pose"]) >= 5

@@ -32,12 +32,12 @@ from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import Header
 
 from diwa.data.contract import ActionSpec
-from diwa.data.episode import Outcome
+from diwa.data.episode import EpisodeRecord, Outcome
 from diwa.errors import ConfigError
 
 if TYPE_CHECKING:
     from diwa.data.episode_cadence import EpisodeCadence
-    from diwa_ros.recording import Recording, TopicCount
+    from diwa_ros.recording_session import RecordingSession
     from diwa_ros.table import Executed
 
 SECOND_NS = 1_000_000_000
@@ -204,37 +204,40 @@ def outcome_number(outcome: Outcome) -> int:
     return next(number for number, name in OUTCOMES.items() if name == outcome)
 
 
-def episode_event(
-    episode_id: str, kind: int, task: str, outcome: Outcome, reason: str
-) -> EpisodeEvent:
+def episode_event(record: EpisodeRecord, kind: int, reason: str) -> EpisodeEvent:
     """An event without its stamp; `kind` is a constant of EpisodeEvent."""
-    number = outcome_number(outcome)
-    return EpisodeEvent(episode_id=episode_id, kind=kind, task=task, outcome=number, reason=reason)
+    number = next(number for number, name in OUTCOMES.items() if name == record.outcome)
+    return EpisodeEvent(
+        episode_id=record.id,
+        kind=kind,
+        task=record.task,
+        outcome=number,
+        reason=reason,
+        problems=list(record.problems),
+    )
 
 
 def fill_recorder_status(
-    status: RecorderStatus, recording: Recording, expected_hz: float, now_ns: int
+    status: RecorderStatus, session: RecordingSession, now_ns: int, publishers: Mapping[str, int]
 ) -> None:
-    """Set what is known of an open or finished episode."""
-    status.episode_id = recording.episode_id
-    status.messages = recording.messages
-    status.duration = recording.duration_s(now_ns)
-    status.topics = [
-        topic_statistics(count, expected_hz, status.duration) for count in recording.counts.values()
-    ]
-
-
-def topic_statistics(count: TopicCount, expected_hz: float, duration_s: float) -> TopicStatistics:
-    """How a topic arrived at the recorder in an episode of `duration_s`."""
-    return TopicStatistics(
-        topic=count.topic,
-        received=count.received,
-        rate=count.received / duration_s if duration_s > 0 else 0.0,
-        expected_rate=expected_hz,
-        gaps=count.gaps,
-        worst_gap=count.worst_gap_ns / SECOND_NS,
-        bytes=count.size,
-    )
+    """Set what is known of a recorder's episodes; arguments as of `cadence_statistics`."""
+    tally, latest = session.finished.tally, session.latest
+    status.recording = session.recording is not None
+    status.folder = str(session.folder.path.absolute())
+    status.episodes_recorded = tally.kept
+    status.episodes_flagged = tally.flagged
+    status.episodes_discarded = tally.discarded
+    status.episodes_recovered = tally.recovered
+    status.free_space = session.free_bytes()
+    status.last_error = session.error
+    if latest is not None:
+        record = session.finished.records.get(latest.opening.id, latest.opening)
+        status.episode_id = record.id
+        status.task = record.task
+        status.duration = latest.duration_s(now_ns)
+        status.messages = latest.cadence.messages
+        status.bytes = latest.cadence.bytes
+        status.topics = cadence_statistics(latest.cadence, now_ns, publishers)
 
 
 def cadence_statistics(

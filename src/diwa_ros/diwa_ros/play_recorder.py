@@ -4,259 +4,228 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
-from pathlib import Path
-
 from diwa_msgs.msg import EpisodeEvent, RecorderStatus
-from diwa_msgs.srv import EndEpisode, StartEpisode
-from rclpy.callback_groups import ReentrantCallbackGroup
-from rclpy.qos import QoSProfile
-from rclpy.subscription import Subscription
-from rclpy.task import Future
 
-from diwa.data.contract import Contract, load_contract
-from diwa.data.episode import Outcome
+from diwa.data.contract import load_contract
+from diwa.data.robot_check import Row
+from diwa.data.session_report import session_report
 from diwa.errors import ConfigError
 from diwa_ros import qos
-from diwa_ros.conversions import (
-    episode_event,
-    fill_recorder_status,
-    message_type,
-    outcome_name,
-    serialized_stamp_ns,
-    time_ns,
-)
+from diwa_ros.arrivals import Arrival, Arrivals
+from diwa_ros.conversions import episode_event, fill_recorder_status
 from diwa_ros.diagnostics import ERROR, OK, WARN, Diagnostics, Report
+from diwa_ros.episode_services import EpisodeServices
+from diwa_ros.finished_episodes import Happening
+from diwa_ros.joystick import Joystick, press_button
 from diwa_ros.lifecycle import LifecycleNode, lasting_logger
-from diwa_ros.parameters import declare
 from diwa_ros.paths import find_contract
-from diwa_ros.recording import Arrival, Arrivals, Recording, next_episode_id
+from diwa_ros.receive_clock import ReceiveClock
+from diwa_ros.record_action import RecordAction
+from diwa_ros.recorder_inputs import Inputs
+from diwa_ros.recorder_settings import declare_recorder
+from diwa_ros.recording import Recording
+from diwa_ros.recording_session import RecordingSession
+from diwa_ros.robot_probe import Preflight, row_text
 from diwa_ros.running import run_node
+from diwa_ros.waiting import Waiting
 
-STATUS_PERIOD_S = 0.5
-WAIT_S = 2.0  # for messages that are still on their way when an episode starts or ends
-DEPTH = 500  # messages per topic that may wait while the disk is busy
+WATCH_PERIOD_S = 0.5
+TICK_PERIOD_S = 0.1
+EVENT_WORDS = {
+    EpisodeEvent.STARTED: "started",
+    EpisodeEvent.ENDED: "ended",
+    EpisodeEvent.DISCARDED: "discarded",
+    EpisodeEvent.RESTORED: "restored",
+    EpisodeEvent.LABELLED: "labelled",
+    EpisodeEvent.RECOVERED: "recovered",
+}
 
 
 class PlayRecorder(LifecycleNode):
-    """One bag per episode; started and ended by services."""
+    """One bag per episode; started and ended by services, an action or a joystick."""
 
     def __init__(self) -> None:
         super().__init__("play_recorder")
-        self._folder = Path(
-            declare(self, "folder", "bags", "folder for the bags, one folder per episode")
-        ).expanduser()
-        self._prefix = declare(self, "prefix", "episode", "first part of every episode's name")
-        self._contract_name = declare(
-            self, "contract", "panda_calvin", "contract: a YAML file, or the name of one we ship"
-        )
-        self._contract: Contract | None = None
-        self._inputs: list[Subscription] = []
-        self._arrivals = Arrivals()
-        self._recording: Recording | None = None  # the open episode
-        self._last: Recording | None = None  # the open or the latest one
+        self._settings = declare_recorder(self)
+        self._session: RecordingSession | None = None
+        self._inputs: Inputs | None = None
+        self._preflight: Preflight | None = None
         self._active = False
-        self._recorded = 0
-        self._last_error = ""
-        self._awaited: Callable[[], bool] | None = None  # what a service waits for
-        self._waiting: Future[bool] = Future()
+        self._arrivals = Arrivals()
+        self._receive_clock = ReceiveClock()
+        self._waiting = Waiting()
         self._events = self.create_publisher(EpisodeEvent, "~/events", qos.EVENT)
         self._status = self.create_publisher(RecorderStatus, "~/status", qos.STATUS)
-        # Services wait for messages: in the default group they would keep those from arriving.
-        group = ReentrantCallbackGroup()
-        self.create_service(StartEpisode, "~/start_episode", self._on_start, callback_group=group)
-        self.create_service(EndEpisode, "~/end_episode", self._on_end, callback_group=group)
-        self.create_timer(STATUS_PERIOD_S, self._publish_status)
-        self._timeout = self.create_timer(WAIT_S, self._on_timeout)
-        self._timeout.cancel()
+        self._episode_services = EpisodeServices(
+            self, lambda: self._session, self._begin, self._silent, self._waiting
+        )
+        self._action = RecordAction(
+            self, lambda: self._session, self._begin, self._receive_clock, self._waiting
+        )
+        self._joystick = Joystick(
+            self, self._settings.joy_topic, self._settings.joy_buttons, self._on_button
+        )
+        self.create_timer(WATCH_PERIOD_S, self._on_watch)
+        self.create_timer(TICK_PERIOD_S, self._waiting.check)
         self._diagnostics = Diagnostics(self, self._report)
 
     def load(self) -> None:
-        """Read the contract and subscribe to its topics."""
-        self._contract = contract = load_contract(find_contract(self._contract_name))
-        for stream in contract.observations.values():
-            self._subscribe(stream.topic, stream.type, qos.subscription_qos(stream, DEPTH))
-        self._subscribe(contract.action.topic, contract.action.type, qos.reliable(DEPTH))
+        """Read the contract, repair what an earlier run left, and subscribe."""
+        settings = self._settings
+        contract = load_contract(find_contract(settings.contract))
+        self._session = RecordingSession(
+            settings.folder,
+            settings.prefix,
+            contract,
+            self._receive_clock,
+            settings.min_free_bytes,
+            self._announce,
+        )
+        for failure in self._session.finished.recover():
+            self.get_logger().error(failure)
+        self._inputs = Inputs(
+            self, contract, self._receive_clock.now_ns, self._on_arrival, self._on_lost
+        )
 
     def start(self) -> None:
-        """Accept episodes."""
+        """Accept episodes, and say soon what does not fit the contract."""
         self._active = True
+        if self._settings.check_s and self._session is not None:
+            self._preflight = Preflight(
+                self, self._session.contract, self._settings.check_s, self._log_check
+            )
 
     def stop(self) -> None:
         """Accept no more episodes; keep the open one."""
         self._active = False
-        if self._recording is not None:
-            self._keep(self._recording, "", "unknown", "the recorder was stopped")
+        preflight, self._preflight = self._preflight, None
+        if preflight is not None:
+            preflight.cancel()
+        session = self._session
+        if session is not None and session.recording is not None:
+            session.keep("", "unknown", "the recorder was stopped", cause="stopped")
+        self._waiting.check()
 
     def release(self) -> None:
-        """Unsubscribe."""
-        for subscription in self._inputs:
-            self.destroy_subscription(subscription)
-        self._inputs.clear()
+        """Unsubscribe, and say what the session brought."""
+        inputs, self._inputs = self._inputs, None
+        if inputs is not None:
+            inputs.close()
         self._arrivals.clear()
+        session, self._session = self._session, None
+        if session is not None and session.finished.records:
+            lasting_logger(self).info(session_report(list(session.finished.records.values())))
 
-    def _subscribe(self, topic: str, type_name: str, profile: QoSProfile) -> None:
-        callback = partial(self._on_message, topic)
-        kind = message_type(type_name)
-        self._inputs.append(self.create_subscription(kind, topic, callback, profile, raw=True))
+    def _begin(self, task: str, note: str, start_ns: int) -> Recording:
+        """Open an episode; raises `ConfigError` or `OSError` when that cannot be."""
+        if not self._active or self._session is None:
+            raise ConfigError("the recorder is not active")
+        remembered = self._arrivals.latest() if start_ns else []
+        return self._session.begin(task, note, start_ns, remembered)
 
-    def _on_message(self, topic: str, data: bytes) -> None:
-        now_ns = self.get_clock().now().nanoseconds
-        arrival = Arrival(topic, serialized_stamp_ns(data), now_ns, data)
+    def _silent(self) -> list[str]:
+        return self._inputs.silent() if self._inputs is not None else []
+
+    def _on_arrival(self, arrival: Arrival) -> None:
         self._arrivals.add(arrival)
-        recording = self._recording
-        if recording is None:
-            return
-        self._write(recording, arrival)
-        if self._awaited is not None and self._awaited():
-            self._waiting.set_result(True)
+        if self._preflight is not None:
+            self._preflight.push(arrival.topic, arrival.receive_ns, arrival.data)
+        if self._session is not None and self._session.recording is not None:
+            self._session.write(arrival)
+            self._waiting.check()
 
-    def _write(self, recording: Recording, arrival: Arrival) -> None:
+    def _on_lost(self, topic: str, messages: int) -> None:
+        if self._session is not None and self._session.recording is not None:
+            self._session.recording.cadence.topics[topic].lost(messages)
+
+    def _on_button(self, word: str) -> None:
+        session = self._session
         try:
-            recording.write(arrival)
-        except OSError as error:
-            self._fail(f"cannot write {recording.episode_id}: {error}")
-            self._discard(recording, self._last_error)
+            if session is None:
+                raise ConfigError("the recorder is not active")
+            press_button(word, session, lambda: self._begin(self._settings.joy_task, "", 0))
+        except (ConfigError, OSError) as error:
+            self.get_logger().error(f"joystick, {word}: {error}")
 
-    async def _on_start(
-        self, request: StartEpisode.Request, response: StartEpisode.Response
-    ) -> StartEpisode.Response:
-        if not self._active or self._contract is None:
-            response.message = "the recorder is not active"
-        elif self._recording is not None:
-            response.message = f"{self._recording.episode_id} is open: end it first"
-        else:
-            try:
-                recording = self._open(self._contract, request)
-            except (OSError, ConfigError) as error:
-                response.message = self._fail(f"cannot start an episode: {error}")
-                return response
-            await self._wait(lambda: not recording.missing())
-            if recording.missing() and self._recording is recording:
-                reason = f"nothing arrives on {', '.join(recording.missing())}"
-                self._discard(recording, self._fail(reason))
-            response.episode_id = recording.episode_id
-            response.success = self._recording is recording
-            if response.success:
-                self._last_error = ""
-            response.message = self._last_error
-        return response
+    def _on_watch(self) -> None:
+        session = self._session
+        if session is not None:
+            was_open = session.recording is not None
+            session.watch()
+            if was_open and session.error:
+                self.get_logger().error(session.error)
+            recording = session.recording
+            if self._inputs is not None:
+                self._inputs.refresh(recording.heard if recording is not None else ())
+        self._action.publish_feedback()
+        self._publish_status()
 
-    def _open(self, contract: Contract, request: StartEpisode.Request) -> Recording:
-        start_ns = time_ns(request.start)
-        recording = self._recording = self._last = Recording(
-            self._folder,
-            next_episode_id(self._folder, self._prefix),
-            contract,
-            task=request.task,
-            note=request.note,
-            started_ns=self.get_clock().now().nanoseconds,
-            start_stamp_ns=start_ns,
-        )
-        if start_ns:
-            for arrival in self._arrivals.latest():
-                self._write(recording, arrival)
-        self._announce(EpisodeEvent.STARTED, recording)
-        return recording
-
-    async def _on_end(
-        self, request: EndEpisode.Request, response: EndEpisode.Response
-    ) -> EndEpisode.Response:
-        recording = self._recording
-        if recording is None or self._awaited is not None:
-            response.message = "no episode is open" if recording is None else "try again"
-            return response
-        response.episode_id = recording.episode_id
-        end_ns = time_ns(request.end)
-        if not await self._wait(lambda: recording.reached(end_ns)):
-            self.get_logger().warning("the episode's last messages did not arrive: ended without")
-        if self._recording is not recording:  # stopped or failed meanwhile
-            response.message = self._last_error or "the recorder was stopped"
-        elif request.discard:
-            self._discard(recording, request.reason)
-            response.success = True
-        else:
-            outcome = outcome_name(request.outcome)
-            response.path = self._keep(recording, request.task, outcome, request.reason)
-            response.success = bool(response.path)
-            response.message = "" if response.success else self._last_error
-        return response
-
-    async def _wait(self, condition: Callable[[], bool]) -> bool:
-        """Until messages make `condition` true, at most `WAIT_S`; whether they did."""
-        if condition():
-            return True
-        self._awaited, self._waiting = condition, Future()
-        self._timeout.reset()
-        await self._waiting
-        self._timeout.cancel()
-        self._awaited = None
-        return condition()
-
-    def _on_timeout(self) -> None:
-        self._timeout.cancel()
-        self._waiting.set_result(False)
-
-    def _keep(self, recording: Recording, task: str, outcome: Outcome, reason: str) -> str:
-        """Finish the open episode; returns its path, or nothing when that fails."""
-        self._recording = None
-        try:
-            path = recording.finish(task, outcome, reason)
-        except OSError as error:
-            self._fail(f"cannot finish {recording.episode_id}: {error}")
-            self._discard(recording, self._last_error)
-            return ""
-        self._recorded += 1
-        self._announce(EpisodeEvent.ENDED, recording, outcome, reason)
-        return str(path.absolute())
-
-    def _discard(self, recording: Recording, reason: str) -> None:
-        self._recording = None
-        try:
-            recording.discard()
-        except OSError as error:
-            self._fail(f"cannot delete {recording.episode_id}: {error}")
-        self._waiting.set_result(False)
-        self._announce(EpisodeEvent.DISCARDED, recording, reason=reason)
-
-    def _fail(self, message: str) -> str:
-        self._last_error = message
-        self.get_logger().error(message)
-        return message
-
-    def _announce(
-        self, kind: int, recording: Recording, outcome: Outcome = "unknown", reason: str = ""
-    ) -> None:
-        word = {EpisodeEvent.STARTED: "started", EpisodeEvent.ENDED: "ended"}.get(kind, "discarded")
-        lasting_logger(self).info(f"{recording.episode_id} {word}, {recording.messages} messages")
-        if not self.context.ok():
-            return
-        event = episode_event(recording.episode_id, kind, recording.task, outcome, reason)
-        event.header.stamp = self.get_clock().now().to_msg()
-        self._events.publish(event)
+    def _announce(self, happening: Happening) -> None:
+        record = happening.record
+        arrived = sum(topic.received for topic in record.topics)
+        words = [f"{record.id} {EVENT_WORDS[happening.kind]}"]
+        words += [f"{arrived} messages"] * (happening.kind == EpisodeEvent.ENDED)
+        words += [happening.reason] * bool(happening.reason)
+        lasting_logger(self).info(", ".join(words))
+        if happening.kind in (EpisodeEvent.ENDED, EpisodeEvent.RECOVERED):
+            for problem in record.problems:
+                lasting_logger(self).warning(f"{record.id}: {problem}")
+        if self.context.ok():
+            event = episode_event(record, happening.kind, happening.reason)
+            event.header.stamp = self.get_clock().now().to_msg()
+            self._events.publish(event)
 
     def _publish_status(self) -> None:
-        now = self.get_clock().now()
-        status = RecorderStatus(recording=self._recording is not None)
-        status.header.stamp = now.to_msg()
-        status.episodes_recorded = self._recorded
-        status.last_error = self._last_error
-        if self._last is not None and self._contract is not None:
-            fill_recorder_status(status, self._last, self._contract.rate_hz, now.nanoseconds)
+        status = RecorderStatus(active=self._active)
+        status.header.stamp = self.get_clock().now().to_msg()
+        if self._session is not None and self._inputs is not None:
+            fill_recorder_status(
+                status, self._session, self._receive_clock.now_ns(), self._inputs.publishers
+            )
         self._status.publish(status)
 
+    def _log_check(self, rows: list[Row]) -> None:
+        """Log what the check after activation found."""
+        for row in rows:
+            if row.level != "ok":
+                self.get_logger().warning(row_text(row))
+        if rows and all(row.level == "ok" for row in rows):
+            self.get_logger().info("the robot publishes what the contract says")
+
     def _report(self) -> Report:
-        if self._last_error:
-            return Report(ERROR, self._last_error, {})
-        if self._recording is None:
-            return Report(OK, "no episode is open", {"episodes": self._recorded})
-        counts = self._recording.counts.values()
-        silent = [count.topic for count in counts if not count.received]
-        values = {count.topic: f"{count.received} received, {count.gaps} gaps" for count in counts}
+        session, inputs = self._session, self._inputs
+        if session is None or inputs is None:
+            return Report(WARN, "no contract is loaded", {})
+        values = _figures(session)
+        if session.error:
+            return Report(ERROR, session.error, values)
+        silent = inputs.silent()
         if silent:
             return Report(WARN, f"nothing arrives on {', '.join(silent)}", values)
-        return Report(OK, f"recording {self._recording.episode_id}", values)
+        if session.recording is None:
+            return Report(OK, "no episode is open", values)
+        problems = session.recording.problems()
+        if problems:
+            return Report(WARN, "; ".join(problems), values)
+        return Report(OK, f"recording {session.recording.opening.id}", values)
+
+
+def _figures(session: RecordingSession) -> dict[str, object]:
+    """What `/diagnostics` shows of the episodes and, in an open one, of each topic."""
+    tally = session.finished.tally
+    figures: dict[str, object] = {
+        "episodes": tally.kept,
+        "episodes out of tolerance": tally.flagged,
+        "free space [GB]": session.free_bytes() / 1e9,
+    }
+    if session.recording is not None:
+        for record in session.recording.cadence.records():
+            figures[record.topic] = (
+                f"{record.received} received, {record.rate_hz:.4g} of {record.expected_hz:.4g} Hz, "
+                f"{record.gaps} gaps, {record.lost} lost, worst gap {record.worst_gap_s:.3f} s, "
+                f"{record.bytes / 1e6:.4g} MB"
+            )
+    return figures
 
 
 def main() -> int:

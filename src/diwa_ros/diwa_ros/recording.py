@@ -1,187 +1,150 @@
 # Copyright 2026 The DiWA for ROS 2 authors
 # SPDX-License-Identifier: Apache-2.0
-"""One episode being recorded: a bag that grows, and how each topic arrives.
-
-A bag folder is an episode once it has an `episode.json`, which is written last. So a reader never
-takes half an episode for a whole one, whatever happens to the recorder.
-"""
+"""One episode being recorded: a bag that grows, and how each topic arrives."""
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
+from diwa.data.background_writer import BackgroundWriter
 from diwa.data.bags import BagWriter, contract_topics
 from diwa.data.contract import Contract
 from diwa.data.episode import EpisodeRecord, Outcome
-
-REMEMBERED = 4  # messages per topic, for an episode that starts at an earlier stamp
-GAP_PERIODS = 2.0  # a longer time between two stamps of a topic is a gap
-
-
-class Arrival(NamedTuple):
-    """A message as it came in."""
-
-    topic: str
-    stamp_ns: int  # header stamp
-    receive_ns: int
-    data: bytes  # CDR
-
-
-class Arrivals:
-    """The last few messages of every topic."""
-
-    def __init__(self) -> None:
-        self._by_topic: dict[str, deque[Arrival]] = {}
-
-    def add(self, arrival: Arrival) -> None:
-        """Remember a message."""
-        self._by_topic.setdefault(arrival.topic, deque(maxlen=REMEMBERED)).append(arrival)
-
-    def latest(self) -> list[Arrival]:
-        """What is remembered, in the order in which it came."""
-        arrivals = [arrival for queue in self._by_topic.values() for arrival in queue]
-        return sorted(arrivals, key=lambda arrival: arrival.receive_ns)
-
-    def clear(self) -> None:
-        """Forget everything."""
-        self._by_topic.clear()
-
-
-class TopicCount:
-    """How one topic arrived during an episode."""
-
-    def __init__(self, topic: str, period_ns: int) -> None:
-        self.topic = topic
-        self.received = 0
-        self.size = 0  # [B]
-        self.gaps = 0
-        self.worst_gap_ns = 0
-        self.first_ns: int | None = None  # header stamps
-        self.last_ns: int | None = None
-        self._limit_ns = GAP_PERIODS * period_ns
-
-    def count(self, stamp_ns: int, size: int) -> None:
-        """Count one message."""
-        self.received += 1
-        self.size += size
-        if self.last_ns is None:
-            self.first_ns = stamp_ns
-        else:
-            gap = stamp_ns - self.last_ns
-            self.worst_gap_ns = max(self.worst_gap_ns, gap)
-            self.gaps += gap > self._limit_ns
-        self.last_ns = stamp_ns
+from diwa.data.episode_cadence import EpisodeCadence, describe_problems
+from diwa_ros.arrivals import Arrival, Senders, Source
 
 
 class Recording:
     """An open bag.
 
     Args:
-        folder: where the finished bag goes.
-        episode_id: name of the bag.
-        contract: what is recorded; kept with the bag.
-        task: skill of a demonstration; empty for play.
-        note: free text.
+        folder: where the bag goes.
+        opening: what is known of the episode.
         started_ns: receive time at the start [ns].
         start_stamp_ns: messages with an older header stamp are left out.
+
+    Attributes:
+        opening: what was known at the start.
+        cadence: how each topic arrives.
     """
 
     def __init__(
-        self,
-        folder: Path,
-        episode_id: str,
-        contract: Contract,
-        *,
-        task: str = "",
-        note: str = "",
-        started_ns: int = 0,
-        start_stamp_ns: int = 0,
+        self, folder: Path, opening: EpisodeRecord, started_ns: int = 0, start_stamp_ns: int = 0
     ) -> None:
-        self.episode_id = episode_id
-        self.task = task
-        self.started_ns = started_ns
-        self._last_receive_ns = started_ns
-        self._closed = False
-        self._note = note
-        self._contract = contract
+        self.opening = opening
+        self.cadence = EpisodeCadence(opening.contract)
+        self._started_ns = self._ended_ns = started_ns
         self._start_stamp_ns = start_stamp_ns
-        topics = contract_topics(contract)
-        self.counts = {topic: TopicCount(topic, contract.period_ns) for topic in topics}
-        self._writer = BagWriter(folder / episode_id, contract)
+        self._contract: Contract = opening.contract
+        self._types = contract_topics(opening.contract)
+        self._images = {s.topic for s in self._contract.observations.values() if s.kind == "image"}
+        self._senders = {topic: Senders() for topic in self._types}
+        self._sources: dict[str, Source] = {}
+        self._clock_jumps: list[int] = []
+        self._closed = False
+        known = {topic: kind for topic, kind in self._types.items() if topic not in self._images}
+        bag = BagWriter(folder / opening.id, opening.contract, topics=known, opening=opening)
+        self.path = bag.path
+        self._writer = BackgroundWriter(bag)
 
     @property
-    def messages(self) -> int:
-        """Messages written."""
-        return sum(count.received for count in self.counts.values())
+    def heard(self) -> list[str]:
+        """Topics of the contract with a message; their source cannot change any more."""
+        return [topic for topic, count in self.cadence.topics.items() if count.received]
 
     def write(self, arrival: Arrival) -> None:
-        """Add a message; repetitions (the same stamp again) are left out."""
-        count = self.counts[arrival.topic]
+        """Add a message; repetitions (the same stamp again) are left out.
+
+        Raises:
+            OSError: the bag cannot be written.
+        """
+        count = self.cadence.topics[arrival.topic]
+        if arrival.sender:
+            lost = self._senders[arrival.topic].see(arrival.sender, arrival.sequence)
+            if lost:
+                count.lost(lost)
         if arrival.stamp_ns < self._start_stamp_ns or arrival.stamp_ns == count.last_ns:
             return
-        self._writer.write(arrival.topic, arrival.receive_ns, arrival.data)
-        self._last_receive_ns = arrival.receive_ns
-        count.count(arrival.stamp_ns, len(arrival.data))
+        source = arrival.source or Source(arrival.topic, self._types[arrival.topic], "")
+        if self._sources.get(arrival.topic) is not source:
+            self._sources[arrival.topic] = source
+            count.source, count.type, count.reliability = source
+        self._writer.write(source.name, source.type, arrival.receive_ns, arrival.data)
+        count.push(arrival.stamp_ns, arrival.receive_ns, len(arrival.data))
 
     def missing(self) -> list[str]:
-        """Observation topics without a message yet, in an episode with a start stamp."""
-        if not self._start_stamp_ns:
-            return []
+        """Observation topics without a message yet."""
         topics = (stream.topic for stream in self._contract.observations.values())
-        return [topic for topic in topics if not self.counts[topic].received]
+        return [topic for topic in topics if not self.cadence.topics[topic].received]
 
     def reached(self, end_ns: int) -> bool:
         """Whether every topic has come to `end_ns`, the actions to one period before."""
-        for topic, count in self.counts.items():
+        for topic, count in self.cadence.topics.items():
             is_action = topic == self._contract.action.topic
             due = end_ns - (self._contract.period_ns if is_action else 0)
             if due >= self._start_stamp_ns and (count.last_ns is None or count.last_ns < due):
                 return False
         return True
 
+    def clock_was_set(self, jump_ns: int) -> None:
+        """Note that the system's clock was set."""
+        self._clock_jumps.append(jump_ns)
+
+    def check(self) -> None:
+        """Raise the error that stopped the writing, if there was one."""
+        self._writer.check()
+
     def duration_s(self, now_ns: int) -> float:
         """Receive time from the start to now, or to the end of a finished episode [s]."""
-        return ((self._last_receive_ns if self._closed else now_ns) - self.started_ns) / 1e9
+        return ((self._ended_ns if self._closed else now_ns) - self._started_ns) / 1e9
 
-    def finish(self, task: str, outcome: Outcome, reason: str) -> Path:
-        """Complete the bag; returns its folder."""
-        self._closed = True
-        first = [count.first_ns for count in self.counts.values() if count.first_ns is not None]
-        last = [count.last_ns for count in self.counts.values() if count.last_ns is not None]
-        task = task or self.task
-        record = EpisodeRecord(
-            id=self.episode_id,
-            kind="demo" if task else "play",
-            task=task,
-            outcome=outcome,
-            reason=reason,
-            note=self._note,
-            contract=self._contract,
-            started_ns=min(first, default=0),
-            ended_ns=max(last, default=0),
-        )
-        self._writer.close(record)
-        return self._writer.path
+    def problems(self) -> tuple[str, ...]:
+        """What is outside the contract's tolerance, or odd, so far."""
+        found = list(describe_problems(self.cadence.records()))
+        for topic, senders in self._senders.items():
+            if senders.together:
+                found.append(f"{topic}: {senders.together + 1} publishers at the same time")
+        for jump_ns in self._clock_jumps:
+            found.append(f"the system's clock was set by {jump_ns / 1e9:+.2f} s")
+        return tuple(found)
+
+    def finish(
+        self, task: str, outcome: Outcome, reason: str, note: str = "", ended_ns: int = 0
+    ) -> EpisodeRecord:
+        """Complete the bag.
+
+        Args:
+            task: skill of a demonstration; empty: as it was opened.
+            outcome: how it went.
+            reason: why it ended.
+            note: added to the one it was opened with.
+            ended_ns: receive time [ns].
+
+        Raises:
+            OSError: the bag could not be completed; it is left for recovery.
+        """
+        self._closed, self._ended_ns = True, ended_ns
+        counts = self.cadence.topics.values()
+        first = [count.first_ns for count in counts if count.first_ns is not None]
+        last = [count.last_ns for count in counts if count.last_ns is not None]
+        task = task or self.opening.task
+        fields = {
+            "kind": "demo" if task else "play",
+            "task": task,
+            "outcome": outcome,
+            "reason": reason,
+            "note": "; ".join(text for text in (self.opening.note, note) if text),
+            "started_ns": min(first, default=0),
+            "ended_ns": max(last, default=0),
+            "topics": self.cadence.records(),
+            "problems": self.problems(),
+        }
+        record = self.opening.model_copy(update=fields)
+        silent = {topic: self._types[topic] for topic in self._images - set(self.heard)}
+        self._writer.close(record, silent)
+        return record
 
     def discard(self) -> None:
         """Close the bag and delete it."""
         self._closed = True
         self._writer.discard()
-
-
-def next_episode_id(folder: Path, prefix: str) -> str:
-    """`prefix_NNNN` with the number after the highest one in `folder`."""
-    taken = [_number(path.name, prefix) for path in _folders(folder)]
-    return f"{prefix}_{max(taken, default=-1) + 1:04d}"
-
-
-def _folders(folder: Path) -> Sequence[Path]:
-    return [path for path in folder.iterdir() if path.is_dir()] if folder.is_dir() else []
-
-
-def _number(name: str, prefix: str) -> int:
-    text = name.removeprefix(f"{prefix}_")
-    return int(text) if text != name and text.isdecimal() else -1
