@@ -16,7 +16,8 @@ from rich.table import Table
 from rich.text import Text
 
 from diwa.data.contract import Contract
-from diwa.data.robot_check import Row, check_disk
+from diwa.data.disk_check import check_disk
+from diwa.data.robot_check import Row
 from diwa_ros.robot_probe import ListeningProbe
 
 APPEAR_S = 3.0  # for publishers to be found and to send something

@@ -21,6 +21,7 @@ from rclpy.timer import Timer
 from rclpy.topic_endpoint_info import TopicEndpointInfo
 
 from diwa.data.contract import Contract, Stream
+from diwa.data.disk_check import check_disk
 from diwa.data.episode_cadence import EpisodeCadence
 from diwa.data.robot_check import (
     COMPRESSED,
@@ -28,7 +29,6 @@ from diwa.data.robot_check import (
     Seen,
     accepted_types,
     check_clocks,
-    check_disk,
     check_topics,
 )
 from diwa_ros import qos

@@ -1,21 +1,16 @@
 # Copyright 2026 The DiWA for ROS 2 authors
 # SPDX-License-Identifier: Apache-2.0
-"""Before a recording: does the robot publish what the contract says, and can it be kept?
+"""Before a recording: does the robot publish what the contract says?
 
-Judges what a node has seen of the topics, and the disk. Every row says what was found and, where
-that is not as it should be, what to do.
+Judges what a node has seen of the topics. Every row says what was found and, where that is not as
+it should be, what to do. The disk: `diwa.data.disk_check`.
 """
 
 from __future__ import annotations
 
-import os
-import shutil
 import statistics
-import tempfile
-import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from diwa.data.cadence import TopicRecord
@@ -28,10 +23,6 @@ Level = Literal["ok", "unsure", "wrong"]
 COMPRESSED = "sensor_msgs/msg/CompressedImage"
 CLOCK_S = 0.5  # stamps of two topics may be this much apart, and this old
 FAST = 1.5  # a rate that is this much higher than the contract's is pointed out
-SMALL_BYTES = 400  # of a message that is no image, with its share of the file
-SPARE = 2.0  # the disk must be this much faster than the data
-SCARCE_S, LITTLE_S = 600.0, 3600.0  # room on the disk that is wrong, or worth a word
-TRIAL_BYTES = 16_000_000
 
 
 class Row(NamedTuple):
@@ -102,66 +93,11 @@ def check_clocks(seen: Mapping[str, Seen], simulated: bool) -> list[Row]:
     return rows
 
 
-def check_disk(
-    contract: Contract, folder: Path, min_free_bytes: float = 0.0, trial_bytes: int = TRIAL_BYTES
-) -> list[Row]:
-    """Room and speed of the disk that the bags go to.
-
-    Args:
-        contract: says how much data there is.
-        folder: for the bags; need not exist.
-        min_free_bytes: space that has to stay free.
-        trial_bytes: written to measure the speed.
-    """
-    existing = next(path for path in (folder, *folder.absolute().parents) if path.is_dir())
-    rate = expected_byte_rate(contract)
-    free = shutil.disk_usage(existing).free - min_free_bytes
-    room_s = max(free, 0) / rate
-    found = f"room for {room_s / 3600:.1f} h at {rate / 1e6:.1f} MB/s"
-    todo = f"free some space, or record to another disk than that of {existing.absolute()}"
-    level: Level = "wrong" if room_s < SCARCE_S else "unsure" if room_s < LITTLE_S else "ok"
-    rows = [Row("disk", level, found, todo if level != "ok" else "")]
-    if free < trial_bytes:
-        return rows
-    try:
-        speed = write_speed(existing, trial_bytes)
-    except OSError as error:
-        todo = f"make {existing.absolute()} writable for this user, or give another folder"
-        return [*rows, Row("disk", "wrong", f"cannot be written to: {error.strerror}", todo)]
-    found = f"writes {speed / 1e6:.0f} MB/s"
-    if speed < SPARE * rate:
-        todo = f"record to a faster disk: {rate / 1e6:.1f} MB/s come in"
-        return [*rows, Row("disk", "wrong", found, todo)]
-    return [*rows, Row("disk", "ok", found)]
-
-
 def accepted_types(contract: Contract, stream: Stream | None) -> set[str]:
     """Message types that serve for a stream, or for the action where there is none."""
     if stream is None:
         return {contract.action.type}
     return {stream.type, COMPRESSED} if stream.kind == "image" else {stream.type}
-
-
-def expected_byte_rate(contract: Contract) -> float:
-    """Data that a recording takes [B/s], with images as they are published without compression."""
-    rates = expected_rates(contract)
-    total = 0.0
-    for stream in contract.observations.values():
-        pixels = stream.height * stream.width * (1 if stream.encoding == "mono8" else 3)
-        total += (rates[stream.topic] or contract.rate_hz) * (SMALL_BYTES + pixels)
-    return total + rates.get(contract.action.topic, 0.0) * SMALL_BYTES
-
-
-def write_speed(folder: Path, size: int) -> float:
-    """Speed of writing `size` bytes through to the disk [B/s]."""
-    block = os.urandom(1 << 20)
-    start = time.perf_counter()
-    with tempfile.TemporaryFile(dir=folder) as stream:
-        for _ in range(max(size >> 20, 1)):
-            stream.write(block)
-        stream.flush()
-        os.fsync(stream.fileno())
-    return max(size >> 20, 1) * len(block) / (time.perf_counter() - start)
 
 
 def wrong(rows: Iterable[Row]) -> list[Row]:
@@ -193,14 +129,16 @@ def _faults(contract: Contract, topic: str, stream: Stream | None, seen: Seen) -
     if stream is not None and stream.reliability == "reliable" and seen.best_effort:
         todo = "write reliability: best_effort in the contract, or publish reliably"
         yield Row(topic, "unsure", "best effort: the network may lose messages", todo)
-    yield from _content_faults(topic, stream, seen.sample)
+    yield from _content_faults(topic, stream, seen.sample, not _stamped(seen))
     yield from _rate_faults(contract, topic, record)
 
 
-def _content_faults(topic: str, stream: Stream | None, sample: Any) -> Iterable[Row]:
+def _content_faults(
+    topic: str, stream: Stream | None, sample: Any, unstamped: bool
+) -> Iterable[Row]:
     if sample is None:
         return
-    if not stamp_ns(sample):
+    if unstamped:
         yield Row(topic, "wrong", "its header stamp is 0", "make its driver stamp the messages")
     if stream is None:
         return
@@ -245,7 +183,11 @@ def error_parts(error: ConfigError) -> tuple[str, str, str]:
 
 
 def _stamped(seen: Seen) -> bool:
-    return seen.record.received > 0 and (seen.sample is None or stamp_ns(seen.sample) != 0)
+    """Whether its stamps are times; a simulation may begin at 0."""
+    record = seen.record
+    if not record.received or record.rate_hz:
+        return record.received > 0
+    return seen.sample is None or stamp_ns(seen.sample) != 0
 
 
 def _summary(record: TopicRecord) -> str:
