@@ -51,6 +51,8 @@ class KeyAlignment(Config):
         held: frames with the same sample as the frame before.
         missing: frames that could not be, because no sample fitted.
         oldest_s: greatest age of a sample that was used [s].
+        first_ns: lowest stamp received [ns]; 0 where nothing was.
+        last_ns: highest.
     """
 
     received: int = 0
@@ -59,6 +61,8 @@ class KeyAlignment(Config):
     held: int = 0
     missing: int = 0
     oldest_s: float = 0.0
+    first_ns: int = 0
+    last_ns: int = 0
 
 
 class KeySamples:
@@ -76,6 +80,8 @@ class KeySamples:
         self._frame_ns: int | None = None  # latest moment that has had its frame
         self._received = self._late = self._used = self._held = self._missing = 0
         self._oldest = 0
+        self._first_ns: int | None = None
+        self._last_ns = 0
 
     def clear(self) -> None:
         """Forget all samples, not the counts."""
@@ -89,6 +95,9 @@ class KeySamples:
         if self.holds and moment is not None and sample.stamp_ns <= moment + self._slack:
             self._late += 1
         self.newest_ns = sample.stamp_ns
+        if self._first_ns is None or sample.stamp_ns < self._first_ns:
+            self._first_ns = sample.stamp_ns
+        self._last_ns = max(self._last_ns, sample.stamp_ns)
         self.queue.append(sample)
 
     def refuse(self) -> None:
@@ -169,4 +178,6 @@ class KeySamples:
             held=self._held,
             missing=self._missing,
             oldest_s=self._oldest / 1e9,
+            first_ns=self._first_ns or 0,
+            last_ns=self._last_ns,
         )

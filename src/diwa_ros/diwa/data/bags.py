@@ -9,6 +9,7 @@ uses `rosbags`: a bag carries its message definitions, so that it can be read on
 from __future__ import annotations
 
 import shutil
+import struct
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -27,6 +28,18 @@ from diwa.files import fsync_path, write_json
 
 # rclpy's serialize_message returns up to 12 bytes more than the message has.
 TRAILING_BYTES = (4, 8, 12)
+# What reading random bytes ends in: lengths that are too large, records that are too short.
+DAMAGED = (
+    AnyReaderError,
+    ReaderError,
+    SerdeError,
+    OSError,
+    ValueError,
+    LookupError,
+    OverflowError,
+    MemoryError,
+    struct.error,
+)
 
 
 def contract_topics(contract: Contract) -> dict[str, str]:
@@ -168,7 +181,7 @@ class BagReader:
         try:
             self._reader = AnyReader([path])
             self._reader.open()
-        except (AnyReaderError, ReaderError, OSError, ValueError, KeyError) as error:
+        except DAMAGED as error:
             raise ConfigError(
                 self.unreadable,
                 got=error,
@@ -223,7 +236,7 @@ class BagReader:
         try:
             for connection, log_ns, data in self._reader.messages(chosen):
                 yield connection.topic, log_ns, self._deserialize(data, connection.msgtype)
-        except (AnyReaderError, ReaderError, SerdeError, OSError) as error:
+        except DAMAGED as error:
             raise ConfigError(
                 self.unreadable, got=error, hint="the file is damaged; leave this bag out"
             ) from error

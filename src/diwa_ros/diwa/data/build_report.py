@@ -91,7 +91,7 @@ class BagReport(Config):
         if silent:
             found.append(f"nothing on {', '.join(silent)}")
         elif not self.frames:
-            found.append("no two frames in a row")
+            found.append(self._why_no_frames())
         cuts = [f"{s.cause} at {self._time(s):.1f} s" for s in self.segments[1:]]
         found += cuts[:3] + ([f"{len(cuts) - 3} more cuts"] if len(cuts) > 3 else [])
         for key, counts in self.keys.items():
@@ -104,6 +104,18 @@ class BagReport(Config):
             share = actions.clipped / actions.used
             found.append(f"{share:.0%} of the actions clipped, largest {actions.largest:.2g}")
         return tuple(found)
+
+    def _why_no_frames(self) -> str:
+        """What keeps the keys' samples from meeting."""
+        for key, counts in self.keys.items():
+            if counts.first_ns == counts.last_ns and counts.received > 1:
+                return f"the stamps on {key} never change"
+        begun = max(self.keys, key=lambda key: self.keys[key].first_ns)
+        ended = min(self.keys, key=lambda key: self.keys[key].last_ns)
+        apart = (self.keys[begun].first_ns - self.keys[ended].last_ns) / 1e9
+        if apart > 0:
+            return f"the stamps on {begun} and {ended} are of other clocks, {apart:.6g} s apart"
+        return "no two frames in a row"
 
     def _time(self, segment: Segment) -> float:
         return (segment.start_ns - self.segments[0].start_ns) / 1e9
@@ -153,6 +165,8 @@ def total_of(reports: Sequence[BagReport]) -> dict[str, KeyAlignment]:
             held=sum(part.held for part in parts),
             missing=sum(part.missing for part in parts),
             oldest_s=max(part.oldest_s for part in parts),
+            first_ns=min(part.first_ns for part in parts),
+            last_ns=max(part.last_ns for part in parts),
         )
         for key, parts in keys.items()
     }

@@ -26,7 +26,7 @@ ENCODINGS: dict[str, tuple[int, list[int]]] = {
     "mono8": (1, [0, 0, 0]),
 }
 
-LEAST_NORM = 1e-3  # of a quaternion
+LEAST_ENTRY = 1e-3  # of a quaternion: its largest entry is 0.5 or more
 
 
 def stamp_ns(message: Any) -> int:
@@ -76,7 +76,7 @@ def _decode_pose(message: Any, stream: Stream) -> np.ndarray:
         )
     position, rotation = message.pose.position, message.pose.orientation
     values = (position.x, position.y, position.z, rotation.x, rotation.y, rotation.z, rotation.w)
-    if not rotation.x**2 + rotation.y**2 + rotation.z**2 + rotation.w**2 > LEAST_NORM**2:
+    if not max(map(abs, values[3:])) > LEAST_ENTRY:
         raise ConfigError(
             f"topic {stream.topic}: a pose without orientation",
             got=values[3:],
