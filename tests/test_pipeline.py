@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -294,3 +295,12 @@ def test_stages_run_on_images_with_the_vision_experiments_inputs(tmp_path: Path)
     assert "recon_rgb_static" in rows
     assert "recon_rgb_gripper" in rows
     assert "recon_proprio" not in rows  # the paper does not reconstruct it
+    gate_dir = run.stage_dir("gate")
+    report = json.loads((gate_dir / "open_loop.json").read_text())
+    assert set(report["images"]) == {"rgb_static", "rgb_gripper"}
+    assert all(-1 <= value <= 1 for value in report["images"]["rgb_static"]["ssim"])
+    assert report["position_drift_m"] is None  # proprioception is not decoded
+    strips = sorted(path.name for path in gate_dir.glob("dream-*.png"))
+    assert len(strips) == 6
+    strip = cv2.imread(str(gate_dir / strips[0]), cv2.IMREAD_UNCHANGED)
+    assert strip.shape[0] == 2 * 64 + 4

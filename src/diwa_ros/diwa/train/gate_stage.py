@@ -15,6 +15,7 @@ from diwa.data.dataset import Dataset
 from diwa.errors import ConfigError
 from diwa.files import write_json
 from diwa.train.classifier_stage import frame_labels
+from diwa.train.dream_film import CONTEXT, STEPS, film_dreams
 from diwa.train.experiment import ExperimentConfig
 from diwa.train.gate_report import gate_report, judge_classifier, position_drift
 from diwa.train.labels import proprio_slice
@@ -23,6 +24,8 @@ from diwa.train.models import load_classifier, load_world_model
 from diwa.train.run import StageContext
 from diwa.train.windows import Batch, WindowSampler, split_episodes
 from diwa.world_model.open_loop import OpenLoop, open_loop
+
+FILMS = 3  # dreams that are drawn beside reality
 
 
 def judge_world_model(
@@ -68,6 +71,11 @@ def judge_world_model(
     drift = _drift(result, moved, config, dataset)
     report = gate_report(result, drift, verdict, settings)
     write_json(context.directory / "open_loop.json", report)
+    if result.images:
+        few = WindowSampler(dataset, sampler.episode_ids, keys, min(CONTEXT + STEPS, longest))
+        windows = few.sample(FILMS, random.cpu).to(device)
+        rate_hz = dataset.contract.rate_hz
+        film_dreams(world_model, windows, rate_hz, context.directory, random.device)
     if report["failed"] and config.claim:
         raise ConfigError(
             f"{world_model_dir}: the world model does not pass the gate",
