@@ -137,7 +137,9 @@ def round_trip_cadence_statistics(contract):
     for step in (0, 1, 2, 5):  # two are missing
         cadence.push("ee_pose", STAMP_NS + step * contract.period_ns, STAMP_NS, 80)
     cadence.topics["ee_pose"].lost(3)
-    messages = conversions.cadence_statistics(cadence, STAMP_NS + 500_000_000, {"ee_pose": 2})
+    messages = conversions.cadence_statistics(
+        cadence, STAMP_NS + 500_000_000, {"ee_pose": 2}, cadence
+    )
     pose, *silent = [over_the_wire(message) for message in messages]
     assert (pose.topic, pose.source, pose.publishers) == ("ee_pose", "arm/ee_pose", 2)
     assert (pose.received, pose.bytes, pose.reliability) == (4, 320, "best_effort")
@@ -166,7 +168,7 @@ def round_trip_recorder_status(contract):
         error="late",
     )
     message = RecorderStatus()
-    conversions.fill_recorder_status(message, session, 2_000_000_000, {"ee_pose": 2})
+    conversions.fill_recorder_status(message, session, 2_000_000_000, {"ee_pose": 2}, cadence)
     received = over_the_wire(message)
     assert (received.episode_id, received.task, received.recording) == (
         "play_0001",
@@ -179,6 +181,21 @@ def round_trip_recorder_status(contract):
     assert (received.free_space, received.last_error) == (5, "late")
     assert Path(received.folder).is_absolute()
     assert received.topics[0].publishers == 2
+
+
+def test_before_the_first_episode_only_recent_rates_are_told(lowdim_contract):
+    listened = EpisodeCadence(lowdim_contract)
+    for step in (0, 1, 2, 9):
+        listened.push("ee_pose", STAMP_NS, STAMP_NS + step, 80)
+    messages = conversions.cadence_statistics(None, STAMP_NS + 500_000_000, {}, listened)
+    assert {message.topic: message.recent_rate for message in messages} == {
+        "ee_pose": 8.0,
+        "joint_states": 0.0,
+        "scene_state": 0.0,
+        "executed_action": 0.0,
+    }
+    assert not any(message.problem or message.received or message.gaps for message in messages)
+    assert all(message.expected_rate == 30 for message in messages)
 
 
 def round_trip_event(contract):

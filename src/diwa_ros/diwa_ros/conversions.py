@@ -31,6 +31,7 @@ from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import Header
 
+from diwa.data.cadence import TopicRecord
 from diwa.data.contract import ActionSpec
 from diwa.data.episode import EpisodeRecord, Outcome
 from diwa.errors import ConfigError
@@ -218,7 +219,11 @@ def episode_event(record: EpisodeRecord, kind: int, reason: str) -> EpisodeEvent
 
 
 def fill_recorder_status(
-    status: RecorderStatus, session: RecordingSession, now_ns: int, publishers: Mapping[str, int]
+    status: RecorderStatus,
+    session: RecordingSession,
+    now_ns: int,
+    publishers: Mapping[str, int],
+    listened: EpisodeCadence,
 ) -> None:
     """Set what is known of a recorder's episodes; arguments as of `cadence_statistics`."""
     tally, latest = session.finished.tally, session.latest
@@ -237,22 +242,35 @@ def fill_recorder_status(
         status.duration = latest.duration_s(now_ns)
         status.messages = latest.cadence.messages
         status.bytes = latest.cadence.bytes
-        status.topics = cadence_statistics(latest.cadence, now_ns, publishers)
+    cadence = None if latest is None else latest.cadence
+    status.topics = cadence_statistics(cadence, now_ns, publishers, listened)
 
 
 def cadence_statistics(
-    cadence: EpisodeCadence, now_ns: int, publishers: Mapping[str, int]
+    cadence: EpisodeCadence | None,
+    now_ns: int,
+    publishers: Mapping[str, int],
+    listened: EpisodeCadence,
 ) -> list[TopicStatistics]:
-    """How each topic arrives in an episode.
+    """How each topic arrives.
 
     Args:
-        cadence: of the episode.
+        cadence: of the open or the last episode; None before the first.
         now_ns: receive clock, for the recent rate.
         publishers: how many there are right now, by topic of the contract.
+        listened: counts on between the episodes; the recent rates are taken from it.
     """
     statistics = []
-    for record in cadence.records():
-        recent_hz, byte_rate = cadence.topics[record.topic].recent(now_ns)
+    records = (
+        [
+            TopicRecord(topic=topic.topic, expected_hz=topic.expected_hz)
+            for topic in listened.topics.values()
+        ]
+        if cadence is None
+        else cadence.records()
+    )
+    for record in records:
+        recent_hz, byte_rate = listened.topics[record.topic].recent(now_ns)
         statistics.append(
             TopicStatistics(
                 topic=record.topic,

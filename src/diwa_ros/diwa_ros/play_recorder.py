@@ -4,9 +4,10 @@
 
 from __future__ import annotations
 
-from diwa_msgs.msg import EpisodeEvent, RecorderStatus
+from diwa_msgs.msg import EpisodeEvent, RecorderStatus, TopicStatistics
 
 from diwa.data.contract import load_contract
+from diwa.data.episode_cadence import EpisodeCadence
 from diwa.data.robot_check import Row
 from diwa.data.session_report import session_report
 from diwa.errors import ConfigError
@@ -27,6 +28,7 @@ from diwa_ros.recording import Recording
 from diwa_ros.recording_session import RecordingSession
 from diwa_ros.robot_probe import Preflight, row_text
 from diwa_ros.running import run_node
+from diwa_ros.topic_reports import topic_reports
 from diwa_ros.waiting import Waiting
 
 WATCH_PERIOD_S = 0.5
@@ -50,6 +52,8 @@ class PlayRecorder(LifecycleNode):
         self._session: RecordingSession | None = None
         self._inputs: Inputs | None = None
         self._preflight: Preflight | None = None
+        self._listened: EpisodeCadence | None = None  # counts on between the episodes
+        self._topics: list[TopicStatistics] = []  # as last published
         self._active = False
         self._arrivals = Arrivals()
         self._receive_clock = ReceiveClock()
@@ -67,7 +71,7 @@ class PlayRecorder(LifecycleNode):
         )
         self.create_timer(WATCH_PERIOD_S, self._on_watch)
         self.create_timer(TICK_PERIOD_S, self._waiting.check)
-        self._diagnostics = Diagnostics(self, self._report)
+        self._diagnostics = Diagnostics(self, self._report, self._report_topics)
 
     def load(self) -> None:
         """Read the contract, repair what an earlier run left, and subscribe."""
@@ -83,6 +87,7 @@ class PlayRecorder(LifecycleNode):
         )
         for failure in self._session.finished.recover():
             self.get_logger().error(failure)
+        self._listened = EpisodeCadence(contract)
         self._inputs = Inputs(
             self, contract, self._receive_clock.now_ns, self._on_arrival, self._on_lost
         )
@@ -92,7 +97,12 @@ class PlayRecorder(LifecycleNode):
         self._active = True
         if self._settings.check_s and self._session is not None:
             self._preflight = Preflight(
-                self, self._session.contract, self._settings.check_s, self._log_check
+                self,
+                self._session.contract,
+                self._settings.check_s,
+                self._log_check,
+                self._settings.folder,
+                self._settings.min_free_bytes,
             )
 
     def stop(self) -> None:
@@ -128,8 +138,11 @@ class PlayRecorder(LifecycleNode):
 
     def _on_arrival(self, arrival: Arrival) -> None:
         self._arrivals.add(arrival)
+        topic, stamp_ns, receive_ns, data = arrival[:4]
+        if self._listened is not None:
+            self._listened.push(topic, stamp_ns, receive_ns, len(data))
         if self._preflight is not None:
-            self._preflight.push(arrival.topic, arrival.receive_ns, arrival.data)
+            self._preflight.push(topic, receive_ns, data)
         if self._session is not None and self._session.recording is not None:
             self._session.write(arrival)
             self._waiting.check()
@@ -178,10 +191,11 @@ class PlayRecorder(LifecycleNode):
     def _publish_status(self) -> None:
         status = RecorderStatus(active=self._active)
         status.header.stamp = self.get_clock().now().to_msg()
-        if self._session is not None and self._inputs is not None:
-            fill_recorder_status(
-                status, self._session, self._receive_clock.now_ns(), self._inputs.publishers
-            )
+        session, inputs, listened = self._session, self._inputs, self._listened
+        if session is not None and inputs is not None and listened is not None:
+            now_ns = self._receive_clock.now_ns()
+            fill_recorder_status(status, session, now_ns, inputs.publishers, listened)
+        self._topics = status.topics
         self._status.publish(status)
 
     def _log_check(self, rows: list[Row]) -> None:
@@ -209,23 +223,19 @@ class PlayRecorder(LifecycleNode):
             return Report(WARN, "; ".join(problems), values)
         return Report(OK, f"recording {session.recording.opening.id}", values)
 
+    def _report_topics(self) -> dict[str, Report]:
+        recording = self._session is not None and self._session.recording is not None
+        return topic_reports(self._topics, recording)
+
 
 def _figures(session: RecordingSession) -> dict[str, object]:
-    """What `/diagnostics` shows of the episodes and, in an open one, of each topic."""
+    """What `/diagnostics` shows of the episodes."""
     tally = session.finished.tally
-    figures: dict[str, object] = {
+    return {
         "episodes": tally.kept,
         "episodes out of tolerance": tally.flagged,
         "free space [GB]": session.free_bytes() / 1e9,
     }
-    if session.recording is not None:
-        for record in session.recording.cadence.records():
-            figures[record.topic] = (
-                f"{record.received} received, {record.rate_hz:.4g} of {record.expected_hz:.4g} Hz, "
-                f"{record.gaps} gaps, {record.lost} lost, worst gap {record.worst_gap_s:.3f} s, "
-                f"{record.bytes / 1e6:.4g} MB"
-            )
-    return figures
 
 
 def main() -> int:
