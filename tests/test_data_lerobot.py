@@ -79,6 +79,17 @@ def test_what_goes_out_comes_back(dataset, exported, tmp_path):
             assert ratios.min() == pytest.approx(loss.worst_psnr_db)
 
 
+def test_no_image_becomes_the_one_before(dataset, exported, tmp_path):
+    back = import_lerobot(exported[0], tmp_path / "back")
+    for info in dataset.episodes:
+        for key in dataset.contract.image_keys:
+            before, after = (
+                [(a != b).any() for a, b in zip(x[1:], x[:-1], strict=True)]
+                for x in (dataset.array(info.id, key), back.array(info.id, key))
+            )
+            assert sum(after) >= sum(before)
+
+
 def test_lossless_export_is_the_same_dataset(dataset, tmp_path):
     export_lerobot(dataset, tmp_path / "out", codec="lossless")
     assert import_lerobot(tmp_path / "out", tmp_path / "back").hash == dataset.hash

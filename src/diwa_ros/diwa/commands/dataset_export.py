@@ -21,8 +21,8 @@ examples:
   diwa dataset export data/kitchen --out lerobot/kitchen
   diwa dataset export data/kitchen --out lerobot/kitchen --codec lossless
 
-Codecs: vp9 loses little (full colour resolution), av1 is what LeRobot's own tools write and is the
-smallest, lossless (vp9, RGB) loses nothing. What the images lost is measured, printed and noted.
+Codecs: vp9 loses little (full colour resolution), av1 is smaller and what LeRobot's own tools
+write, lossless (vp9, RGB) loses nothing. What the images lost is measured, printed and noted.
 """
 
 

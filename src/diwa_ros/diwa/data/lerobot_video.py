@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Frames to MP4 and back, exactly one per control period, through PyAV.
 
-Every second frame of the lossy codecs stands by itself, so that any frame is found quickly. What
-a codec loses is measured by whoever writes, not promised: small images lose most to the halved
-colour resolution of "av1", which is what LeRobot's own tools write.
+Frames of the lossy codecs stand by themselves, or every second one does, so that any is found
+quickly, and so that none is a copy of the one before: with "av1" at usual settings every second
+frame is, where the arm moves slowly. What a codec loses is measured by whoever writes, not
+promised: small images lose most to the halved colour resolution of "av1".
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ _VP9 = {"cpu-used": "6", "deadline": "realtime"}
 ENCODINGS: dict[Codec, Encoding] = {
     "vp9": Encoding("libvpx-vp9", "yuv444p", "vp9", {**_VP9, "crf": "12", "b": "0", "g": "2"}),
     "av1": Encoding(
-        "libsvtav1", "yuv420p", "av1", {"crf": "24", "g": "2", "preset": "8"}, even=True
+        "libsvtav1", "yuv420p", "av1", {"crf": "20", "g": "1", "preset": "8"}, even=True
     ),
     "lossless": Encoding("libvpx-vp9", "gbrp", "vp9", {**_VP9, "lossless": "1", "g": "15"}),
 }
