@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -74,6 +75,11 @@ def from_error(check: str, file: str, error: ConfigError, episode: str = "") -> 
         expected=error.expected,
         advice=error.hint,
     )
+
+
+def repair_command(folder: Path) -> str:
+    """What to type for a repair."""
+    return f"`diwa dataset repair {folder}`"
 
 
 def frames_text(frames: Sequence[int] | np.ndarray) -> str:

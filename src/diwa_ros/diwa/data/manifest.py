@@ -35,6 +35,10 @@ CONTRACT = "contract.yaml"
 VERSION: Literal[1] = 1
 
 
+class UnknownVersion(ConfigError):
+    """The dataset was written by another program than this one; nothing may touch it."""
+
+
 class EpisodeInfo(Config):
     """One row of the episode table; labels and `deleted` may be edited later."""
 
@@ -101,11 +105,11 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def require_known_version(raw: Any, path: Path) -> None:
-    """Raise `ConfigError` for a manifest of a format that this program does not know."""
+    """Raise `UnknownVersion` for a manifest of a format that this program does not know."""
     version = raw.get("version", VERSION) if isinstance(raw, dict) else VERSION
     if version != VERSION:
         newer = isinstance(version, int) and version > VERSION
-        raise ConfigError(
+        raise UnknownVersion(
             f"{path}: unknown version of the dataset format",
             got=version,
             expected=str(VERSION),

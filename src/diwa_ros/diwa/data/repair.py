@@ -13,8 +13,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from diwa.data.checks.contracts import confirmed_contract
+from diwa.data.checks.leftovers import temporary_files
 from diwa.data.checks.shards import all_moments, content_of, open_arrays
-from diwa.data.checks.table import temporary_files
 from diwa.data.contract import Contract, load_contract
 from diwa.data.doctor import DoctorProgress, examine
 from diwa.data.edit import edit_episodes
@@ -25,17 +26,16 @@ from diwa.data.manifest import (
     EpisodeFile,
     EpisodeInfo,
     Manifest,
+    UnknownVersion,
     locked,
     read_manifest,
     read_record,
     record_path,
-    require_known_version,
-    table_hash,
     write_manifest,
     write_record,
 )
 from diwa.errors import ConfigError
-from diwa.files import atomic_path, read_json
+from diwa.files import atomic_path
 
 LOST = ("shard", "content", "record")  # checks whose findings mean that an episode is damaged
 
@@ -121,14 +121,9 @@ def _usable_manifest(folder: Path) -> Manifest | None:
     """The manifest, None when it is missing or damaged; one of another version stays as it is."""
     try:
         return read_manifest(folder)
+    except UnknownVersion:
+        raise
     except ConfigError:
-        path = folder / MANIFEST
-        if path.is_file():
-            try:
-                raw = read_json(path)
-            except ConfigError:
-                return None
-            require_known_version(raw, path)
         return None
 
 
@@ -147,17 +142,13 @@ def _contract(folder: Path, manifest: Manifest | None) -> Contract:
         ) from error
     if manifest is None or manifest.contract == copy:
         return copy
-    confirmed = [
-        contract
-        for contract in (manifest.contract, copy)
-        if table_hash(contract, manifest.episodes) == manifest.hash
-    ]
-    if not confirmed:
+    confirmed = confirmed_contract(manifest, copy)
+    if confirmed is None:
         raise ConfigError(
             f"{folder}: {MANIFEST} and {CONTRACT} hold two contracts, and the hash confirms none",
             hint=f"see the difference with `diwa dataset doctor {folder}`, and build it again",
         )
-    return confirmed[0]
+    return confirmed
 
 
 def _known_rows(folder: Path) -> dict[str, EpisodeInfo]:

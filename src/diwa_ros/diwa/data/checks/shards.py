@@ -14,7 +14,7 @@ import numpy as np
 from diwa.data.arrays import array_specs
 from diwa.data.checks.table import same_moments
 from diwa.data.contract import Contract
-from diwa.data.findings import Finding
+from diwa.data.findings import Finding, repair_command
 from diwa.data.manifest import EpisodeFile, EpisodeInfo, record_path, shard_path
 from diwa.data.statistics import Moments, moments_of
 
@@ -124,7 +124,7 @@ def check_content(
             file=str(record_path(folder, info.id).relative_to(folder)),
             what=f"not those of the arrays: {', '.join(stale)}",
             expected="moments of the intact arrays",
-            advice=f"`diwa dataset repair {folder}`",
+            advice=repair_command(folder),
             repairable=True,
         )
     ]

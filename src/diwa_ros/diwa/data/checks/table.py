@@ -4,23 +4,23 @@
 
 from __future__ import annotations
 
-import difflib
-import time
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from diwa.data.contract import Contract, load_contract
-from diwa.data.findings import Finding, from_error
+from diwa.data.checks.contracts import check_contract
+from diwa.data.checks.leftovers import check_leftovers
+from diwa.data.contract import Contract
+from diwa.data.findings import Finding, from_error, repair_command
 from diwa.data.manifest import (
     CONTRACT,
     MANIFEST,
     EpisodeFile,
     EpisodeInfo,
     Manifest,
+    UnknownVersion,
     read_manifest,
     read_record,
     record_path,
@@ -30,7 +30,6 @@ from diwa.data.statistics import Moments, merge
 from diwa.errors import ConfigError
 
 CLOSE = 1e-6  # relative; sums differ a little between machines
-LEFT_OVER_S = 3600.0  # a job that is still at it writes more often than that
 
 
 class Table(NamedTuple):
@@ -57,8 +56,12 @@ def check_table(folder: Path, contract: Contract | None = None) -> Table:
     try:
         manifest = read_manifest(folder)
     except ConfigError as error:
-        return Table(None, {}, [from_error("manifest", MANIFEST, error)])
-    findings = _check_contract(folder, manifest, contract)
+        finding = from_error("manifest", MANIFEST, error)
+        if (folder / CONTRACT).is_file() and not isinstance(error, UnknownVersion):
+            mended = {"advice": repair_command(folder), "repairable": True}
+            finding = finding.model_copy(update=mended)
+        return Table(None, {}, [finding])
+    findings = check_contract(folder, manifest, contract)
     counts = Counter(info.id for info in manifest.episodes)
     findings += [
         Finding(
@@ -67,7 +70,7 @@ def check_table(folder: Path, contract: Contract | None = None) -> Table:
             file=MANIFEST,
             what=f"is in the table {count} times",
             expected="every episode once",
-            advice=_repair(folder),
+            advice=repair_command(folder),
             repairable=True,
         )
         for name, count in counts.items()
@@ -82,7 +85,7 @@ def check_table(folder: Path, contract: Contract | None = None) -> Table:
     if manifest.hash != table_hash(manifest.contract, manifest.episodes):
         findings.append(_stale(folder, "hash", "its hash is not that of its table and contract"))
     findings += _check_statistics(folder, manifest, records)
-    return Table(manifest, records, findings + _check_leftovers(folder, manifest))
+    return Table(manifest, records, findings + check_leftovers(folder, manifest))
 
 
 def same_moments(one: Moments, other: Moments) -> bool:
@@ -93,61 +96,6 @@ def same_moments(one: Moments, other: Moments) -> bool:
     )
 
 
-def _check_contract(folder: Path, manifest: Manifest, contract: Contract | None) -> list[Finding]:
-    findings = []
-    if contract is not None and contract != manifest.contract:
-        findings.append(
-            Finding(
-                check="contract",
-                file=MANIFEST,
-                what="another contract than the given one" + _difference(manifest, contract),
-                expected="the same contract everywhere",
-                advice="use the contract that the data carries, or build the dataset again",
-            )
-        )
-    path = folder / CONTRACT
-    if not path.exists():
-        findings.append(
-            Finding(
-                check="contract",
-                severity="warning",
-                file=CONTRACT,
-                what="the copy of the contract is missing",
-                advice=_repair(folder),
-                repairable=True,
-            )
-        )
-        return findings
-    try:
-        copy = load_contract(path)
-    except ConfigError as error:
-        finding = from_error("contract", CONTRACT, error)
-        return [*findings, finding.model_copy(update={"repairable": True})]
-    if copy != manifest.contract:
-        findings.append(
-            Finding(
-                check="contract",
-                file=CONTRACT,
-                what=f"it is not the contract in {MANIFEST}" + _difference(manifest, copy),
-                expected="twice the same: neither file is meant to be edited",
-                advice="put the right one back in both from another copy, or build again",
-            )
-        )
-    return findings
-
-
-def _difference(manifest: Manifest, other: Contract) -> str:
-    lines = difflib.unified_diff(
-        manifest.contract.to_yaml().splitlines(),
-        other.to_yaml().splitlines(),
-        MANIFEST,
-        "the other",
-        lineterm="",
-        n=0,
-    )
-    return "".join(f"\n    {line}" for line in lines)
-
-
 def _check_record(folder: Path, info: EpisodeInfo) -> tuple[EpisodeFile | None, list[Finding]]:
     path = record_path(folder, info.id)
     file = str(path.relative_to(folder))
@@ -155,7 +103,7 @@ def _check_record(folder: Path, info: EpisodeInfo) -> tuple[EpisodeFile | None, 
         record = read_record(folder, info.id)
     except ConfigError as error:
         finding = from_error("record", file, error, info.id)
-        advice = f"{_repair(folder)}: it is made anew from intact arrays"
+        advice = f"{repair_command(folder)}: it is made anew from intact arrays"
         return None, [finding.model_copy(update={"repairable": True, "advice": advice})]
     if record.info.id != info.id:
         what = f"it is the record of episode {record.info.id}"
@@ -164,7 +112,7 @@ def _check_record(folder: Path, info: EpisodeInfo) -> tuple[EpisodeFile | None, 
             episode=info.id,
             file=file,
             what=what,
-            advice=f"{_repair(folder)}: it is made anew from intact arrays",
+            advice=f"{repair_command(folder)}: it is made anew from intact arrays",
             repairable=True,
         )
         return None, [finding]
@@ -181,7 +129,7 @@ def _check_record(folder: Path, info: EpisodeInfo) -> tuple[EpisodeFile | None, 
         file=MANIFEST,
         what="it does not say what the record says: " + ", ".join(different),
         expected=f"what {file} says; edit with `diwa dataset label` only",
-        advice=_repair(folder),
+        advice=repair_command(folder),
         repairable=True,
     )
     return record, [finding]
@@ -208,54 +156,12 @@ def _check_statistics(
     return [_stale(folder, "statistics", f"not those of the episodes: {', '.join(stale)}")]
 
 
-def _check_leftovers(folder: Path, manifest: Manifest) -> list[Finding]:
-    """Files that nothing refers to."""
-    known = {info.id for info in manifest.episodes}
-    strange = [path for path in (folder / "episodes").glob("[!.]*.json") if path.stem not in known]
-    findings = []
-    if strange:
-        findings.append(
-            Finding(
-                check="table",
-                severity="warning",
-                file=str(strange[0].relative_to(folder)),
-                what=f"{len(strange)} episodes on disk that the table leaves out",
-                expected="after a build of fewer bags this is as it should be",
-            )
-        )
-    leftovers = temporary_files(folder)
-    if leftovers:
-        findings.append(
-            Finding(
-                check="leftovers",
-                severity="warning",
-                file=str(leftovers[0].relative_to(folder)),
-                what=f"{len(leftovers)} temporary files of a job that was broken off",
-                advice=_repair(folder),
-                repairable=True,
-            )
-        )
-    return findings
-
-
-def temporary_files(folder: Path) -> Sequence[Path]:
-    """What broken-off jobs left; not what a running one is writing."""
-    now = time.time()
-    return sorted(
-        path for path in folder.rglob(".*.tmp") if now - path.stat().st_mtime > LEFT_OVER_S
-    )
-
-
 def _stale(folder: Path, check: str, what: str) -> Finding:
     return Finding(
         check=check,
         file=MANIFEST,
         what=what,
         expected="as written; by hand nothing is to be changed here",
-        advice=_repair(folder),
+        advice=repair_command(folder),
         repairable=True,
     )
-
-
-def _repair(folder: Path) -> str:
-    return f"`diwa dataset repair {folder}`"
