@@ -18,6 +18,7 @@ from torch import Tensor
 
 from diwa.data.contract import PROPRIO_SIZES, Contract
 from diwa.data.dataset import Dataset
+from diwa.data.shard_reader import ShardReader
 from diwa.errors import ConfigError
 
 
@@ -67,10 +68,8 @@ class WindowSampler:
         self.seq_len = seq_len
         self._entry = gripper_entry(dataset.contract)
         self._neutral = np.array(dataset.contract.action.neutral, dtype=np.float32)
-        self._arrays = [
-            {key: dataset.array(name, key) for key in keys} for name in self.episode_ids
-        ]
-        self._actions = [dataset.array(name, "action") for name in self.episode_ids]
+        self._keys = list(keys)
+        self._reader = ShardReader(dataset, self.episode_ids, [*dict.fromkeys([*keys, "action"])])
         counts = [lengths[name] - seq_len + 1 for name in self.episode_ids]
         self._ends = np.cumsum(counts)
 
@@ -85,21 +84,24 @@ class WindowSampler:
         """The windows that begin at frames `start` (B,) of episodes `episode` (B,)."""
         length = self.seq_len
         places = list(zip(episode.tolist(), start.tolist(), strict=True))
-        observation = {
-            key: torch.from_numpy(
-                np.stack([self._arrays[e][key][s : s + length] for e, s in places])
-            )
-            for key in self._arrays[0]
-        }
+        observation = {key: torch.from_numpy(self._read(key, places)) for key in self._keys}
         if "proprio" in observation and self._entry is not None:
             observation["proprio"][:, 0, self._entry] = float(self._neutral[-1])
         action = np.empty((len(places), length, len(self._neutral)), dtype=np.float32)
         action[:, 0] = self._neutral
         for row, (e, s) in enumerate(places):
-            action[row, 1:] = self._actions[e][s : s + length - 1]
+            self._reader.read("action", e, s, action[row, 1:])
         first = torch.zeros(len(places), length, dtype=torch.bool)
         first[:, 0] = True
         return Batch(observation, torch.from_numpy(action), first, episode, start)
+
+    def _read(self, key: str, places: list[tuple[int, int]]) -> np.ndarray:
+        """Frames of one key, (B, T, ...), from (episode, start) on."""
+        dtype, shape = self._reader.specs[key]
+        frames = np.empty((len(places), self.seq_len, *shape), dtype=dtype)
+        for row, (episode, start) in enumerate(places):
+            self._reader.read(key, episode, start, frames[row])
+        return frames
 
 
 def split_episodes(
