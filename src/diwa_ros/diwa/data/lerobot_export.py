@@ -50,6 +50,7 @@ from diwa.errors import ConfigError
 from diwa.files import fsync_path, write_json
 
 MB = 1 << 20
+FRAMES_AT_ONCE = 500  # that are decoded and compared
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,8 +270,10 @@ class _Writer:
             path = self._root / VIDEO_PATH.format(video_key=name, **place)
             first = round(row[f"videos/{name}/from_timestamp"] * rate)
             images = self._dataset.array(row["diwa/id"], key)
-            decoded = read_frames(path, rate, first, len(images))
-            ratios.append(peak_ratios(images, decoded))
+            for start in range(0, len(images), FRAMES_AT_ONCE):
+                part = images[start : start + FRAMES_AT_ONCE]
+                decoded = read_frames(path, rate, first + start, len(part))
+                ratios.append(peak_ratios(part, decoded))
         ratio = np.concatenate(ratios)
         finite = ratio[np.isfinite(ratio)]
         if not finite.size:
