@@ -11,7 +11,7 @@ from bag_files import lockstep_bag
 from calvin_files import write_calvin
 from diwa.cli import main
 from diwa.data.dataset import Dataset
-from diwa.data.lerobot_video import peak_ratios
+from diwa.data.lerobot_loss import peak_ratios
 from learning_fixtures import ROOT
 
 LOWDIM = str(ROOT / "config/contracts/panda_calvin_lowdim.yaml")

@@ -19,7 +19,8 @@ from diwa.data.dataset import Dataset, DatasetWriter
 from diwa.data.lerobot_export import export_lerobot
 from diwa.data.lerobot_import import import_lerobot, task_name
 from diwa.data.lerobot_layout import FileNumber
-from diwa.data.lerobot_video import ENCODINGS, VideoWriter, peak_ratios, rate_fraction, read_frames
+from diwa.data.lerobot_loss import peak_ratios
+from diwa.data.lerobot_video import ENCODINGS, VideoWriter, rate_fraction, read_frames
 from diwa.errors import ConfigError
 from play_data import EPISODES, write_play
 

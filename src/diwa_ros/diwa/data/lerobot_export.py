@@ -20,7 +20,6 @@ import pyarrow.parquet as pq
 from diwa.data.dataset import Dataset
 from diwa.data.importing import ImportProgress
 from diwa.data.lerobot_layout import (
-    CHUNK_FILES,
     DATA_FILE_MB,
     DATA_PATH,
     ENDS,
@@ -31,7 +30,6 @@ from diwa.data.lerobot_layout import (
     SIDECAR,
     STATS,
     TASKS,
-    VERSION,
     VIDEO_FILE_MB,
     VIDEO_PATH,
     Codec,
@@ -39,18 +37,18 @@ from diwa.data.lerobot_layout import (
     ImageLoss,
     Sidecar,
     feature_names,
-    feature_table,
+    info_table,
     statistics_entry,
 )
+from diwa.data.lerobot_loss import measure_loss
 from diwa.data.lerobot_tables import arrow_column, write_tasks
-from diwa.data.lerobot_video import VideoWriter, peak_ratios, read_frames, video_info
+from diwa.data.lerobot_video import VideoWriter, video_info
 from diwa.data.manifest import EpisodeInfo, read_record
 from diwa.data.statistics import Moments, merge, moments_of
 from diwa.errors import ConfigError
 from diwa.files import fsync_path, write_json
 
 MB = 1 << 20
-FRAMES_AT_ONCE = 500  # that are decoded and compared
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,53 +227,19 @@ class _Writer:
         path.parent.mkdir(parents=True)
         pq.write_table(pa.Table.from_pylist(self._rows), path)
         write_tasks(self._root / TASKS, self._tasks)
-        images = {self._names[key]: key for key in self._contract.image_keys}
+        images = self._contract.image_keys
+        pictures = {self._names[key] for key in images}
         statistics = {
-            name: statistics_entry(merge(parts), name in images)
+            name: statistics_entry(merge(parts), name in pictures)
             for name, parts in self._moments.items()
         }
         write_json(self._root / STATS, statistics)
-        write_json(self._root / INFO, self._info())
-        loss = {key: self._measure(key, name) for name, key in images.items()}
+        totals = (len(self._rows), self._frames, len(self._tasks))
+        facts = video_info(self._codec, self._contract.rate_hz)
+        write_json(self._root / INFO, info_table(self._contract, totals, facts))
+        loss = {key: measure_loss(self._dataset, self._root, self._rows, key) for key in images}
         sidecar = Sidecar(
             contract=self._contract, dataset=self._dataset.hash, codec=self._codec, images=loss
         )
         write_json(self._root / SIDECAR, sidecar.model_dump(mode="json"))
         return LeRobotExport(len(self._rows), self._frames, loss)
-
-    def _info(self) -> dict[str, Any]:
-        facts = video_info(self._codec, self._contract.rate_hz)
-        return {
-            "codebase_version": VERSION,
-            "robot_type": self._contract.name,
-            "total_episodes": len(self._rows),
-            "total_frames": self._frames,
-            "total_tasks": len(self._tasks),
-            "chunks_size": CHUNK_FILES,
-            "data_files_size_in_mb": DATA_FILE_MB,
-            "video_files_size_in_mb": VIDEO_FILE_MB,
-            "fps": facts["video.fps"],
-            "splits": {"train": f"0:{len(self._rows)}"},
-            "data_path": DATA_PATH,
-            "video_path": VIDEO_PATH if self._contract.image_keys else None,
-            "features": feature_table(self._contract, facts),
-        }
-
-    def _measure(self, key: str, name: str) -> ImageLoss:
-        """Decode every video again and compare."""
-        ratios: list[np.ndarray] = []
-        for row in self._rows:
-            place = {p: row[f"videos/{name}/{p}"] for p in ("chunk_index", "file_index")}
-            rate = self._contract.rate_hz
-            path = self._root / VIDEO_PATH.format(video_key=name, **place)
-            first = round(row[f"videos/{name}/from_timestamp"] * rate)
-            images = self._dataset.array(row["diwa/id"], key)
-            for start in range(0, len(images), FRAMES_AT_ONCE):
-                part = images[start : start + FRAMES_AT_ONCE]
-                decoded = read_frames(path, rate, first + start, len(part))
-                ratios.append(peak_ratios(part, decoded))
-        ratio = np.concatenate(ratios)
-        finite = ratio[np.isfinite(ratio)]
-        if not finite.size:
-            return ImageLoss(mean_psnr_db=None, worst_psnr_db=None)
-        return ImageLoss(mean_psnr_db=float(finite.mean()), worst_psnr_db=float(finite.min()))

@@ -128,6 +128,34 @@ def feature_table(contract: Contract, video_info: Mapping[str, Any]) -> dict[str
     return table
 
 
+def info_table(
+    contract: Contract, totals: tuple[int, int, int], video_info: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The content of `info.json`.
+
+    Args:
+        contract: of the dataset.
+        totals: episodes, frames, tasks.
+        video_info: as in `feature_table`.
+    """
+    episodes, frames, tasks = totals
+    return {
+        "codebase_version": VERSION,
+        "robot_type": contract.name,
+        "total_episodes": episodes,
+        "total_frames": frames,
+        "total_tasks": tasks,
+        "chunks_size": CHUNK_FILES,
+        "data_files_size_in_mb": DATA_FILE_MB,
+        "video_files_size_in_mb": VIDEO_FILE_MB,
+        "fps": video_info["video.fps"],
+        "splits": {"train": f"0:{episodes}"},
+        "data_path": DATA_PATH,
+        "video_path": VIDEO_PATH if contract.image_keys else None,
+        "features": feature_table(contract, video_info),
+    }
+
+
 def proprio_names(contract: Contract) -> list[str]:
     """A name for every entry of proprioception."""
     names: list[str] = []

@@ -155,12 +155,3 @@ def _decode_from(path: Path, rate: Fraction, first: int) -> Iterator[tuple[int, 
         for frame in container.decode(stream):
             moment = (frame.pts - (stream.start_time or 0)) * stream.time_base
             yield round(moment * rate), frame.to_ndarray(format="rgb24")
-
-
-def peak_ratios(images: np.ndarray, decoded: np.ndarray) -> np.ndarray:
-    """Peak signal-to-noise ratio of every frame (T,) [dB]; infinite where nothing changed."""
-    squares = np.array(
-        [np.square(a.astype(np.float32) - b).mean() for a, b in zip(images, decoded, strict=True)]
-    )
-    with np.errstate(divide="ignore"):
-        return np.asarray(10 * np.log10(255.0**2 / squares))
