@@ -31,7 +31,7 @@ def begin_import(out: Path, name: str, contract: Contract, settings: dict[str, A
     Raises:
         ConfigError: it was begun with other settings; a mixture would fit neither.
     """
-    path = out / "sources" / f"{name}.json"
+    path = out / "imports" / f"{name}.json"
     mine = {"contract": contract.hash, **settings}
     if not path.is_file():
         write_json(path, mine)
