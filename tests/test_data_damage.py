@@ -159,6 +159,11 @@ def leftovers(folder: Path) -> None:
     os.utime(path, (long_ago, long_ago))
 
 
+def cut_report(folder: Path) -> None:
+    (folder / "sources").mkdir()
+    (folder / "sources" / f"{ONE}.json").write_text('{"version": 2, "fing')
+
+
 class Damage(NamedTuple):
     """What the doctor has to say, and whether a repair makes it whole again."""
 
@@ -194,6 +199,7 @@ TABLE = [
     Damage(contract_lost, "contract", "missing", True),
     Damage(contract_edited, "contract", "rate_hz: 60.0", True),
     Damage(contract_not_yaml, "contract", "not valid YAML", True),
+    Damage(cut_report, "report", "not valid JSON", True),
     Damage(leftovers, "leftovers", "1 temporary files", True),
 ]
 NAMES = [getattr(item.do, "__name__", "") for item in TABLE]

@@ -9,10 +9,13 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from diwa.data.alignment import KeyAlignment
+from diwa.data.build_report import BagReport, Segment, write_report
 from diwa.data.combine import merge_datasets
 from diwa.data.dataset import Dataset, DatasetWriter
 from diwa.data.doctor import examine
 from diwa.data.frames import compose_observation
+from diwa.data.previous_actions import ActionCounts
 from diwa.errors import ConfigError
 from diwa.sim.play import PlayGenerator
 from diwa.sim.play_table import PlayTableConfig, PlayTableEnv
@@ -252,7 +255,7 @@ def test_an_unlabelled_demonstration_is_found(tmp_path, lowdim_contract, labels,
     dataset.with_edit("demo_0001", task=labels[0], outcome=labels[1])
     (finding,) = examine(tmp_path).findings
     assert (finding.check, finding.episode) == ("unlabelled", "demo_0001")
-    assert finding.advice == f"`diwa dataset label {tmp_path} demo_0001 {missing}`"
+    assert finding.advice == f"`diwa dataset label {tmp_path} demo_0001 {missing}`, or --delete"
 
 
 def test_not_finite_numbers_are_found(tmp_path, lowdim_contract):
@@ -278,6 +281,35 @@ def test_an_episode_that_was_recorded_once_and_is_in_twice_is_found(tmp_path, ca
 
 def test_deleted_episodes_are_not_examined(tmp_path, camera_contract):
     dataset = robot_dataset(tmp_path, camera_contract, only(BAD, freeze))
+    dataset.with_edit(BAD, deleted=True)
+    assert examine(tmp_path).findings == ()
+
+
+def report_of(name: str, **changes: object) -> BagReport:
+    """What a build without trouble says of a bag that became one episode."""
+    good = KeyAlignment(received=150, late=0, used=150, held=0, missing=0, oldest_s=0.0)
+    values: dict[str, object] = {
+        "fingerprint": "0",
+        "labels": ("play", "", "unknown"),
+        "bag": f"bag_{name}",
+        "frames": 150,
+        "rate_hz": 30.0,
+        "segments": (Segment(cause="start", episode=name, frames=150, start_ns=0, end_ns=1),),
+        "keys": {"ee_pose": good, "scene_state": good},
+        "actions": ActionCounts(derived=False),
+    }
+    return BagReport.model_validate({**values, **changes})
+
+
+def test_remarks_of_the_build_are_warnings(tmp_path, lowdim_contract):
+    dataset = robot_dataset(tmp_path, lowdim_contract)
+    write_report(tmp_path, "play_0000", report_of("play_0000"))
+    held = KeyAlignment(received=90, late=0, used=150, held=60, missing=0, oldest_s=0.04)
+    write_report(tmp_path, BAD, report_of(BAD, keys={"ee_pose": held}))
+    (finding,) = examine(tmp_path).findings
+    assert (finding.check, finding.severity, finding.episode) == ("build", "warning", BAD)
+    assert "ee_pose held in 40% of the frames" in finding.what
+    assert examine(tmp_path).healthy
     dataset.with_edit(BAD, deleted=True)
     assert examine(tmp_path).findings == ()
 

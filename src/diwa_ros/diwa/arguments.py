@@ -27,16 +27,20 @@ SIGTERM after saving, and the same command goes on from there; 1 anything else.
 def parse(
     argv: Sequence[str] | None, commands: Mapping[str, Command] | None = None
 ) -> argparse.Namespace:
-    """Arguments as a namespace; `overrides` of `train` may stand anywhere."""
+    """Arguments as a namespace; where a command takes any number of words, they may stand anywhere.
+
+    Such a command names its list as `rest_goes_to`: argparse by itself fills it only once, with
+    the words before the first option.
+    """
     parser = make_parser(commands)
     arguments, rest = parser.parse_known_args(argv)
     if getattr(arguments, "takes_anything", False):
         return arguments
-    overrides = [item for item in rest if "=" in item and not item.startswith("-")]
-    if rest and (len(overrides) != len(rest) or not hasattr(arguments, "overrides")):
+    name = getattr(arguments, "rest_goes_to", "")
+    if rest and (not name or any(word.startswith("-") for word in rest)):
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
-    if overrides:
-        arguments.overrides = [*arguments.overrides, *overrides]
+    if rest:
+        setattr(arguments, name, [*getattr(arguments, name), *rest])
     return arguments
 
 

@@ -38,6 +38,7 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
     what.add_argument("--delete", action="store_true", help="leave the episodes out")
     what.add_argument("--restore", action="store_true", help="bring deleted episodes back")
     what.add_argument("--undo", action="store_true", help="take the last edit back")
+    command.set_defaults(rest_goes_to="episodes")
     return command
 
 

@@ -32,6 +32,7 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
     command.add_argument("--by", choices=("kind", "task", "outcome"), help="one part per value")
     command.add_argument("--seed", type=count, default=0, help="of the draw (default: 0)")
     command.add_argument("--out", type=Path, required=True, help="folder for the parts")
+    command.set_defaults(rest_goes_to="parts")
     return command
 
 

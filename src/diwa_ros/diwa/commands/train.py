@@ -31,6 +31,7 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
         "overrides", nargs="*", metavar="KEY=VALUE", help="settings that replace the file's"
     )
     add_progress(command)
+    command.set_defaults(rest_goes_to="overrides")
     return command
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol
 
+from diwa.data.checks.built import check_build
 from diwa.data.checks.cameras import Block, blocks_of, check_cameras
 from diwa.data.checks.episode_view import EpisodeView
 from diwa.data.checks.images import check_images
@@ -66,7 +67,7 @@ def examine(
         findings += examination.episode(info, table.records.get(name))
         if progress is not None:
             progress.advance(1, findings=len(findings))
-    findings += examination.together()
+    findings += [*examination.together(), *check_build(folder, rows)]
     if progress is not None:
         progress.finish()
     return Diagnosis(folder=str(folder), episodes=len(rows), findings=tuple(findings))

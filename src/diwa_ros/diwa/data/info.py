@@ -13,6 +13,7 @@ import numpy as np
 
 from diwa.data.arrays import array_specs
 from diwa.data.bags import BagReader
+from diwa.data.build_report import as_text, read_reports
 from diwa.data.dataset import Dataset
 from diwa.data.edit import edits_of
 from diwa.data.episode import FILE_NAME, EpisodeRecord, find_bags, read_episode
@@ -107,6 +108,12 @@ def _describe_dataset(path: Path) -> str:
         spread = f"{known.min.min():.4g} to {known.max.max():.4g}" if known else ""
         unchanging = int(np.sum(known.std == 0)) if known else 0
         arrays.append((key, text, spread, f"{unchanging} never change" if unchanging else ""))
+    reports = [
+        report
+        for report in read_reports(path).values()
+        if {info.id for info in dataset.episodes} & set(report.episodes)
+    ]
+    built = "\n  ".join(["", "", "built from bags", *as_text(reports).splitlines()])
     return "\n".join(
         [
             f"dataset {path}",
@@ -118,7 +125,7 @@ def _describe_dataset(path: Path) -> str:
             "",
             _table(("kind", "task", "outcome", "episodes", "frames"), rows),
             "",
-            _table(("key", "per frame", "range", ""), arrays),
+            _table(("key", "per frame", "range", ""), arrays) + built * bool(reports),
         ]
     )
 

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from diwa.data.checks.built import damaged_reports
 from diwa.data.checks.contracts import confirmed_contract
 from diwa.data.checks.leftovers import temporary_files
 from diwa.data.checks.shards import all_moments, content_of, open_arrays
@@ -85,6 +86,10 @@ def _mend(folder: Path, diagnosis: Diagnosis) -> list[str]:
         path.unlink(missing_ok=True)
     if leftovers:
         done.append(f"removed {len(leftovers)} temporary files")
+    for path in damaged_reports(folder):
+        keep_old(path)
+        path.unlink()
+        done.append(f"put {path.name} of the build aside")
     contract = _contract(folder, manifest)
     rows = {info.id: info for info in manifest.episodes} if manifest else _known_rows(folder)
     stale = {item.episode for item in diagnosis.findings if item.check == "statistics"}

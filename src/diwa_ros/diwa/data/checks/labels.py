@@ -36,7 +36,7 @@ def check_labels(folder: str, info: EpisodeInfo) -> list[Finding]:
             file=f"episodes/{info.id}.json",
             what=f"a demonstration without {' and '.join(missing)}",
             expected="a task, and success or failure: learning uses successes only",
-            advice=f"`diwa dataset label {folder} {info.id} {command}`",
+            advice=f"`diwa dataset label {folder} {info.id} {command}`, or --delete",
         )
     ]
 
