@@ -8,7 +8,7 @@ from collections import Counter, deque
 from typing import NamedTuple
 
 REMEMBERED = 4  # messages per topic, for an episode that starts at an earlier stamp
-ALTERNATIONS = 2  # times that a publisher comes after another one; once is a restart
+ALTERNATIONS = 2  # times that a publisher follows another one; once is a restart
 
 
 class Source(NamedTuple):

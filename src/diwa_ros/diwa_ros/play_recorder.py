@@ -44,12 +44,16 @@ EVENT_WORDS = {
 
 
 class PlayRecorder(LifecycleNode):
-    """One bag per episode; started and ended by services, an action or a joystick."""
+    """One bag per episode; started and ended by services, an action or a joystick.
+
+    Attributes:
+        session: the episodes, while the node is configured.
+    """
 
     def __init__(self) -> None:
         super().__init__("play_recorder")
         self._settings = declare_recorder(self)
-        self._session: RecordingSession | None = None
+        self.session: RecordingSession | None = None
         self._inputs: Inputs | None = None
         self._preflight: Preflight | None = None
         self._listened: EpisodeCadence | None = None  # counts on between the episodes
@@ -61,10 +65,10 @@ class PlayRecorder(LifecycleNode):
         self._events = self.create_publisher(EpisodeEvent, "~/events", qos.EVENT)
         self._status = self.create_publisher(RecorderStatus, "~/status", qos.STATUS)
         self._episode_services = EpisodeServices(
-            self, lambda: self._session, self._begin, self._silent, self._waiting
+            self, lambda: self.session, self._begin, self._silent, self._waiting
         )
         self._action = RecordAction(
-            self, lambda: self._session, self._begin, self._receive_clock, self._waiting
+            self, lambda: self.session, self._begin, self._receive_clock, self._waiting
         )
         self._joystick = Joystick(
             self, self._settings.joy_topic, self._settings.joy_buttons, self._on_button
@@ -77,7 +81,7 @@ class PlayRecorder(LifecycleNode):
         """Read the contract, repair what an earlier run left, and subscribe."""
         settings = self._settings
         contract = load_contract(find_contract(settings.contract))
-        self._session = RecordingSession(
+        self.session = RecordingSession(
             settings.folder,
             settings.prefix,
             contract,
@@ -85,7 +89,7 @@ class PlayRecorder(LifecycleNode):
             settings.min_free_bytes,
             self._announce,
         )
-        for failure in self._session.finished.recover():
+        for failure in self.session.finished.recover():
             self.get_logger().error(failure)
         self._listened = EpisodeCadence(contract)
         self._inputs = Inputs(
@@ -95,10 +99,10 @@ class PlayRecorder(LifecycleNode):
     def start(self) -> None:
         """Accept episodes, and say soon what does not fit the contract."""
         self._active = True
-        if self._settings.check_s and self._session is not None:
+        if self._settings.check_s and self.session is not None:
             self._preflight = Preflight(
                 self,
-                self._session.contract,
+                self.session.contract,
                 self._settings.check_s,
                 self._log_check,
                 self._settings.folder,
@@ -111,7 +115,7 @@ class PlayRecorder(LifecycleNode):
         preflight, self._preflight = self._preflight, None
         if preflight is not None:
             preflight.cancel()
-        session = self._session
+        session = self.session
         if session is not None and session.recording is not None:
             session.keep("", "unknown", "the recorder was stopped", cause="stopped")
         self._waiting.check()
@@ -122,16 +126,16 @@ class PlayRecorder(LifecycleNode):
         if inputs is not None:
             inputs.close()
         self._arrivals.clear()
-        session, self._session = self._session, None
+        session, self.session = self.session, None
         if session is not None and session.finished.records:
             lasting_logger(self).info(session_report(list(session.finished.records.values())))
 
     def _begin(self, task: str, note: str, start_ns: int) -> Recording:
         """Open an episode; raises `ConfigError` or `OSError` when that cannot be."""
-        if not self._active or self._session is None:
+        if not self._active or self.session is None:
             raise ConfigError("the recorder is not active")
         remembered = self._arrivals.latest() if start_ns else []
-        return self._session.begin(task, note, start_ns, remembered)
+        return self.session.begin(task, note, start_ns, remembered)
 
     def _silent(self) -> list[str]:
         return self._inputs.silent() if self._inputs is not None else []
@@ -143,16 +147,16 @@ class PlayRecorder(LifecycleNode):
             self._listened.push(topic, stamp_ns, receive_ns, len(data))
         if self._preflight is not None:
             self._preflight.push(topic, receive_ns, data)
-        if self._session is not None and self._session.recording is not None:
-            self._session.write(arrival)
+        if self.session is not None and self.session.recording is not None:
+            self.session.write(arrival)
             self._waiting.check()
 
     def _on_lost(self, topic: str, messages: int) -> None:
-        if self._session is not None and self._session.recording is not None:
-            self._session.recording.cadence.topics[topic].lost(messages)
+        if self.session is not None and self.session.recording is not None:
+            self.session.recording.cadence.topics[topic].lost(messages)
 
     def _on_button(self, word: str) -> None:
-        session = self._session
+        session = self.session
         try:
             if session is None:
                 raise ConfigError("the recorder is not active")
@@ -161,7 +165,7 @@ class PlayRecorder(LifecycleNode):
             self.get_logger().error(f"joystick, {word}: {error}")
 
     def _on_watch(self) -> None:
-        session = self._session
+        session = self.session
         if session is not None:
             was_open = session.recording is not None
             session.watch()
@@ -191,7 +195,7 @@ class PlayRecorder(LifecycleNode):
     def _publish_status(self) -> None:
         status = RecorderStatus(active=self._active)
         status.header.stamp = self.get_clock().now().to_msg()
-        session, inputs, listened = self._session, self._inputs, self._listened
+        session, inputs, listened = self.session, self._inputs, self._listened
         if session is not None and inputs is not None and listened is not None:
             now_ns = self._receive_clock.now_ns()
             fill_recorder_status(status, session, now_ns, inputs.publishers, listened)
@@ -207,7 +211,7 @@ class PlayRecorder(LifecycleNode):
             self.get_logger().info("the robot publishes what the contract says")
 
     def _report(self) -> Report:
-        session, inputs = self._session, self._inputs
+        session, inputs = self.session, self._inputs
         if session is None or inputs is None:
             return Report(WARN, "no contract is loaded", {})
         values = _figures(session)
@@ -224,7 +228,7 @@ class PlayRecorder(LifecycleNode):
         return Report(OK, f"recording {session.recording.opening.id}", values)
 
     def _report_topics(self) -> dict[str, Report]:
-        recording = self._session is not None and self._session.recording is not None
+        recording = self.session is not None and self.session.recording is not None
         return topic_reports(self._topics, recording)
 
 

@@ -102,8 +102,8 @@ class Recording:
         """What is outside the contract's tolerance, or odd, so far."""
         found = list(describe_problems(self.cadence.records()))
         for topic, senders in self._senders.items():
-            if senders.together:
-                found.append(f"{topic}: {senders.together + 1} publishers at the same time")
+            if senders.together > 1:
+                found.append(f"{topic}: {senders.together} publishers at the same time")
         for jump_ns in self._clock_jumps:
             found.append(f"the system's clock was set by {jump_ns / 1e9:+.2f} s")
         return tuple(found)
