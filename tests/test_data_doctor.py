@@ -276,7 +276,18 @@ def test_an_episode_that_was_recorded_once_and_is_in_twice_is_found(tmp_path, ca
     writer.add_episode("play_0007", "play", "", "unknown", arrays)
     writer.finish()
     found = findings(tmp_path)
-    assert {("duplicate-images", "error", "play_0007")} == found
+    assert {("duplicate-episode", "error", "play_0007")} == found
+
+
+def test_a_demonstration_may_be_a_piece_of_play(tmp_path, camera_contract):
+    dataset = robot_dataset(tmp_path, camera_contract)
+    whole = {key: dataset.array("play_0000", key) for key in dataset.keys}
+    piece = {key: array[30:90] for key, array in whole.items()}
+    piece["action"] = piece["action"][:-1]
+    writer = DatasetWriter(tmp_path, camera_contract)
+    writer.add_episode("demo_0009", "demo", "open_drawer", "success", piece)
+    writer.finish()
+    assert examine(tmp_path).findings == ()
 
 
 def test_deleted_episodes_are_not_examined(tmp_path, camera_contract):

@@ -11,7 +11,7 @@ from diwa.data.checks.built import check_build
 from diwa.data.checks.cameras import Block, blocks_of, check_cameras
 from diwa.data.checks.episode_view import EpisodeView
 from diwa.data.checks.images import check_images
-from diwa.data.checks.labels import check_labels, check_stamps
+from diwa.data.checks.labels import check_copies, check_labels, check_stamps
 from diwa.data.checks.motion import Motion, check_gripper, check_motion, motion_of
 from diwa.data.checks.shards import check_content, open_arrays
 from diwa.data.checks.table import check_table
@@ -67,7 +67,8 @@ def examine(
         findings += examination.episode(info, table.records.get(name))
         if progress is not None:
             progress.advance(1, findings=len(findings))
-    findings += [*examination.together(), *check_build(folder, rows)]
+    findings += examination.together()
+    findings += [*check_copies(str(folder), rows.values()), *check_build(folder, rows)]
     if progress is not None:
         progress.finish()
     return Diagnosis(folder=str(folder), episodes=len(rows), findings=tuple(findings))

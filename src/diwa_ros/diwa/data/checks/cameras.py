@@ -30,6 +30,7 @@ class Block(NamedTuple):
         end: one after the last frame.
         means: by image key, (8, 8, 3) float32, the mean picture.
         prints: by image key, hash of all images, empty where nothing moves in them.
+        state: hash of the proprioception.
     """
 
     view: EpisodeView
@@ -37,6 +38,7 @@ class Block(NamedTuple):
     end: int
     means: dict[str, np.ndarray]
     prints: dict[str, str]
+    state: str
 
 
 def blocks_of(view: EpisodeView) -> list[Block]:
@@ -54,7 +56,8 @@ def blocks_of(view: EpisodeView) -> list[Block]:
             prints[key] = ""
             if len(lively) and lively.mean() > LIVELY:
                 prints[key] = hashlib.sha256(images.data).hexdigest()
-        blocks.append(Block(view._replace(arrays={}), begin, end, means, prints))
+        state = hashlib.sha256(view.arrays["proprio"][begin:end].tobytes()).hexdigest()
+        blocks.append(Block(view._replace(arrays={}), begin, end, means, prints, state))
     return blocks
 
 
@@ -87,13 +90,16 @@ def _check_swapped(blocks: Sequence[Block]) -> list[Finding]:
 
 
 def _check_duplicates(blocks: Sequence[Block]) -> list[Finding]:
-    """The same second of moving pictures in two places."""
+    """The same second of moving pictures with two states of the robot.
+
+    With the same state it is the same second: demonstrations may be cut out of play.
+    """
     first: dict[tuple[str, str], Block] = {}
     copies: dict[tuple[str, str, str], list[Block]] = {}
     for block in blocks:
         for key, digest in block.prints.items():
             origin = first.setdefault((key, digest), block)
-            if digest and origin is not block:
+            if digest and origin.state != block.state:
                 name = (key, block.view.info.id, origin.view.info.id)
                 copies.setdefault(name, []).append(block)
     findings = []

@@ -1,8 +1,10 @@
 # Copyright 2026 The DiWA for ROS 2 authors
 # SPDX-License-Identifier: Apache-2.0
-"""Labels that a demonstration needs, and the times of its frames."""
+"""Labels that a demonstration needs, episodes that are there twice, and the times of frames."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -39,6 +41,26 @@ def check_labels(folder: str, info: EpisodeInfo) -> list[Finding]:
             advice=f"`diwa dataset label {folder} {info.id} {command}`, or --delete",
         )
     ]
+
+
+def check_copies(folder: str, episodes: Iterable[EpisodeInfo]) -> list[Finding]:
+    """No two episodes with the same arrays."""
+    first: dict[str, str] = {}
+    findings = []
+    for info in episodes:
+        origin = first.setdefault(info.content, info.id)
+        if origin != info.id:
+            findings.append(
+                Finding(
+                    check="duplicate-episode",
+                    episode=info.id,
+                    file=f"episodes/{info.id}.json",
+                    what=f"it is {origin} once more",
+                    expected="every recording once: else its weight in learning is doubled",
+                    advice=f"`diwa dataset label {folder} {info.id} --delete`",
+                )
+            )
+    return findings
 
 
 def check_stamps(view: EpisodeView) -> list[Finding]:
