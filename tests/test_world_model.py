@@ -279,6 +279,20 @@ def test_normalisation_survives_a_state_dict_and_inverts() -> None:
     torch.testing.assert_close(back, observation["proprio"])
 
 
+@pytest.mark.parametrize("unimix", [0.0, 0.01])
+def test_dream_is_the_end_of_what_is_imagined(unimix: float) -> None:
+    model = tiny_world_model(unimix=unimix)
+    observation, action, first = _windows(batch=40)
+    start = model.observe(observation, action, first, generator=_generator()).state.at(-1).detach()
+    before = State(start.deter.clone(), start.stoch.clone())
+    dreamed = model.rssm.dream(start, action, _generator(3))
+    imagined = model.rssm.imagine(start, action, _generator(3)).at(-1)
+    assert torch.equal(dreamed.stoch, imagined.stoch.detach().round())
+    torch.testing.assert_close(dreamed.deter, imagined.deter.detach())
+    assert not dreamed.deter.requires_grad
+    assert torch.equal(start.deter, before.deter) and torch.equal(start.stoch, before.stoch)
+
+
 def test_open_loop_of_a_still_world_has_no_error_for_predicting_no_change() -> None:
     model = tiny_world_model()
     observation, action, first = _windows(length=8)

@@ -100,9 +100,7 @@ class DreamEnvironment:
     @torch.no_grad()
     def step(self, chunk: Tensor, generator: torch.Generator) -> StepResult:
         """Dream the chunk (N, Ta, A); success is judged once, on the latent after it."""
-        state = self._state
-        for step in range(chunk.shape[1]):
-            state = self.world_model.rssm.imagine_step(state, chunk[:, step], generator)
+        state = self.world_model.rssm.dream(self._state, chunk, generator)
         final_latent = state.feat
         terminated = self.classifier(final_latent) > self.config.success_threshold
         self._chunks += 1

@@ -73,9 +73,8 @@ def second_opinion(
     for _ in range(config.max_chunks):
         chunk = policy.sample(own.feat, generator)[:, : policy.config.act_horizon]
         action = executable(chunk)
-        for step in range(action.shape[1]):
-            own = dream.world_model.rssm.imagine_step(own, action[:, step], generator)
-            other = referee.world_model.rssm.imagine_step(other, action[:, step], generator)
+        own = dream.world_model.rssm.dream(own, action, generator)
+        other = referee.world_model.rssm.dream(other, action, generator)
         solved[0] |= dream.classifier(own.feat) > config.success_threshold
         solved[1] |= referee.classifier(other.feat) > config.success_threshold
     shares = solved.float().mean(dim=1)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from diwa.world_model.config import WorldModelConfig
+from diwa.world_model.fast_dream import DreamLayers, dream_ahead
 from diwa.world_model.fused import FilterSizes, FilterWeights, FusedFilter
 from diwa.world_model.sampling import sample_one_hot
 
@@ -132,8 +133,8 @@ class RSSM(nn.Module):
             starts = starts.masked_scatter(is_first.unsqueeze(-1), self.start(embed[is_first]))
         return starts
 
-    def _can_fuse(self, embed: Tensor) -> bool:
-        plain = embed.device.type == "cpu" and embed.dtype == torch.float32
+    def _can_fuse(self, value: Tensor) -> bool:
+        plain = value.device.type == "cpu" and value.dtype == torch.float32
         return plain and self.config.unimix == 0 and not torch.is_autocast_enabled("cpu")
 
     def _plain_loop(
@@ -223,6 +224,22 @@ class RSSM(nn.Module):
             torch.stack([s.deter for s in states], dim=1),
             torch.stack([s.stoch for s in states], dim=1),
         )
+
+    @torch.no_grad()
+    def dream(
+        self, start: State, action: Tensor, generator: torch.Generator | None = None
+    ) -> State:
+        """The last state of `imagine`, without gradients and faster.
+
+        Args:
+            start: sampled states, (B, ...).
+            action: (B, H, A) float32.
+            generator: source of randomness.
+        """
+        if self._can_fuse(start.deter):
+            layers = DreamLayers(self.stoch_in, self.in_norm, self.cell, self.prior_head)
+            return State(*dream_ahead(layers, *start, self.action_in(action), generator))
+        return self.imagine(start, action, generator).at(-1)
 
     def _transition(self, deter: Tensor, stoch_flat: Tensor, action_in: Tensor) -> Tensor:
         inputs = functional.elu(self.in_norm(self.stoch_in(stoch_flat) + action_in))
