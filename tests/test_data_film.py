@@ -105,7 +105,9 @@ def test_labels_that_the_font_lacks_do_not_stop_it():
     assert (canvas < 128).any()
 
 
-def test_video_shows_every_frame_and_where_it_is(tmp_path):
+@pytest.mark.parametrize("without", [set(), {"libsvtav1"}])
+def test_video_shows_every_frame_and_where_it_is(tmp_path, monkeypatch, without):
+    monkeypatch.setattr(av, "codecs_available", av.codecs_available - without)
     film = flat_film()
     write_video(film, tmp_path / "film.mp4")
     with av.open(str(tmp_path / "film.mp4")) as container:

@@ -410,6 +410,12 @@ def test_odd_sizes_need_another_codec(tmp_path):
     np.testing.assert_array_equal(read_frames(tmp_path / "v.mp4", 30.0, 0, 3), images)
 
 
+def test_missing_encoder_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(av, "codecs_available", {"mpeg4"})
+    with pytest.raises(ConfigError, match=r"no encoder libsvtav1(.|\n)*another codec"):
+        VideoWriter(tmp_path / "v.mp4", 30.0, (64, 64), "av1")
+
+
 def test_texts_become_names():
     assert task_name("Open the drawer.") == "open_the_drawer"
     assert task_name("open drawer") == "open_drawer"

@@ -7,7 +7,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from diwa.data.film import EpisodeFilm, film_frames
-from diwa.data.lerobot_video import FILM, VideoWriter
+from diwa.data.lerobot_video import VideoWriter, film_encoding
 from diwa.files import atomic_path
 
 
@@ -16,7 +16,8 @@ def write_video(film: EpisodeFilm, path: Path) -> None:
     frames = film_frames(film)
     first = next(frames).copy()
     with atomic_path(path) as temporary:
-        writer = VideoWriter(temporary, film.rate_hz, (first.shape[0], first.shape[1]), FILM)
+        size = (first.shape[0], first.shape[1])
+        writer = VideoWriter(temporary, film.rate_hz, size, film_encoding())
         writer.write(first[None])
         for frame in frames:
             writer.write(frame[None])

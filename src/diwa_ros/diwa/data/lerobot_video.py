@@ -45,8 +45,16 @@ ENCODINGS: dict[Codec, Encoding] = {
     ),
     "lossless": Encoding("libvpx-vp9", "gbrp", "vp9", {**_VP9, "lossless": "1", "g": "15"}),
 }
-# For people: small, quick to write, and any player knows its colours.
-FILM = Encoding("libsvtav1", "yuv420p", "av1", {"crf": "32", "g": "60", "preset": "10"}, even=True)
+# For people: small, quick to write, and any player knows its colours; the first that there is.
+FILMS = (
+    Encoding("libsvtav1", "yuv420p", "av1", {"crf": "32", "g": "60", "preset": "10"}, even=True),
+    Encoding("libvpx-vp9", "yuv420p", "vp9", {**_VP9, "crf": "30", "b": "0"}, even=True),
+)
+
+
+def film_encoding() -> Encoding:
+    """How to encode a video for people with this installation of PyAV."""
+    return next((film for film in FILMS if film.encoder in av.codecs_available), FILMS[-1])
 
 
 def rate_fraction(rate_hz: float) -> Fraction:
@@ -76,6 +84,11 @@ class VideoWriter:
         self, path: Path, rate_hz: float, size: tuple[int, int], codec: Codec | Encoding
     ) -> None:
         encoding = codec if isinstance(codec, Encoding) else ENCODINGS[codec]
+        if encoding.encoder not in av.codecs_available:
+            raise ConfigError(
+                f"PyAV {av.__version__} cannot write {encoding.name}: no encoder {encoding.encoder}",
+                hint="pip install --upgrade av, or use another codec",
+            )
         if encoding.even and any(side % 2 for side in size):
             raise ConfigError(
                 f"images of {size[0]}x{size[1]}: codec {encoding.name} needs even sides",
