@@ -21,7 +21,7 @@ from diwa_ros import qos
 from diwa_ros.conversions import fill_image, fill_pose, make_image, make_pose, set_stamp
 from diwa_ros.play_recorder import PlayRecorder
 
-TIMEOUT_S = 60.0
+TIMEOUT_S = 20.0
 PERIOD_NS = 100_000_000
 CONTRACT = {
     "name": "bench",
@@ -106,7 +106,8 @@ class Bench:
         while not (value := condition()):
             self.executor.spin_once(timeout_sec=0.02)
             self._robot.spin_once(timeout_sec=0)
-            assert time.monotonic() < deadline, f"no {what} within {TIMEOUT_S} s"
+            shown = what() if callable(what) else what
+            assert time.monotonic() < deadline, f"no {shown} within {TIMEOUT_S} s"
         return value
 
     def call(self, kind, name, **fields):

@@ -204,7 +204,9 @@ def test_best_effort_publishers_are_recorded_and_marked(make_bench, capfd):
     )
     name = start(bench)
     bench.publish(4)
-    bench.wait_until(lambda: statuses and statuses[-1].messages == 8, "status")
+    bench.wait_until(
+        lambda: statuses and statuses[-1].messages == 8, lambda: f"status: {statuses[-1:]}"
+    )
     shown = {topic.topic: (topic.reliability, topic.publishers) for topic in statuses[-1].topics}
     assert shown == {POSE: ("reliable", 1), CAMERA: ("best_effort", 1)}
     end(bench)
