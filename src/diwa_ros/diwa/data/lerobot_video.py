@@ -86,7 +86,7 @@ class VideoWriter:
         encoding = codec if isinstance(codec, Encoding) else ENCODINGS[codec]
         if encoding.encoder not in av.codecs_available:
             raise ConfigError(
-                f"PyAV {av.__version__} cannot write {encoding.name}: no encoder {encoding.encoder}",
+                f"PyAV {av.__version__} writes no {encoding.name}: no encoder {encoding.encoder}",
                 hint="pip install --upgrade av, or use another codec",
             )
         if encoding.even and any(side % 2 for side in size):
