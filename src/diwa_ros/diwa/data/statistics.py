@@ -7,11 +7,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
 from diwa.config import Config
 
 BLOCK_NUMBERS = 200_000  # float64 is eight times uint8
+VALUES = np.arange(256, dtype=np.float64)
 
 
 class Moments(Config):
@@ -63,6 +65,8 @@ def moments_of_blocks(blocks: Iterable[np.ndarray]) -> Moments:
 
 def _moments(block: np.ndarray) -> Moments:
     channels = block.shape[-1]
+    if block.dtype == np.uint8:
+        return _moments_of_bytes(block.reshape(-1, 1, channels))
     # Rows of all pixels: long rows add up fast.
     rows = block.reshape(len(block), -1)
     mean = rows.sum(axis=0, dtype=np.float64).reshape(-1, channels).mean(axis=0) / len(rows)
@@ -73,6 +77,28 @@ def _moments(block: np.ndarray) -> Moments:
         squares=tuple(squares.reshape(-1, channels).sum(axis=0).tolist()),
         minimum=tuple(rows.min(axis=0).reshape(-1, channels).min(axis=0).tolist()),
         maximum=tuple(rows.max(axis=0).reshape(-1, channels).max(axis=0).tolist()),
+    )
+
+
+def _moments_of_bytes(pixels: np.ndarray) -> Moments:
+    """Moments of (N, 1, C) uint8 from how often each value occurs: exact, and much faster."""
+    means, squares, lowest, highest = [], [], [], []
+    for channel in range(pixels.shape[-1]):
+        # float32, but whole numbers: a block has fewer pixels than 2 ** 24.
+        found = cv2.calcHist([pixels], [channel], None, [256], [0, 256])
+        counts = found.reshape(-1).astype(np.float64)
+        mean = float(counts @ VALUES) / len(pixels)
+        present = np.flatnonzero(counts)
+        means.append(mean)
+        squares.append(float(counts @ np.square(VALUES - mean)))
+        lowest.append(float(present[0]))
+        highest.append(float(present[-1]))
+    return Moments(
+        count=len(pixels),
+        mean=tuple(means),
+        squares=tuple(squares),
+        minimum=tuple(lowest),
+        maximum=tuple(highest),
     )
 
 
