@@ -350,6 +350,10 @@ def damage(folder, how):
         data.write_bytes(data.read_bytes()[:5000])
     elif how == "rows":
         pq.write_table(pq.read_table(data).slice(0, 170), data)
+    elif how == "columns":
+        table = pq.read_table(episodes)
+        name = "videos/observation.images.rgb_static/from_timestamp"
+        pq.write_table(table.drop_columns(["length", name]), episodes)
     elif how == "episodes":
         pq.write_table(pq.read_table(episodes).slice(0, 3), episodes)
 
@@ -369,6 +373,7 @@ def damage(folder, how):
         ("data cut", r"file-000\.parquet: cannot be read"),
         ("rows", "frames of episode 3 missing"),
         ("episodes", "3 rows"),
+        ("columns", r"columns missing\n  found:    length, videos/observation\.images\.rgb_static"),
     ],
 )
 def test_damage_is_named(folder, tmp_path, how, message):

@@ -20,6 +20,8 @@ from diwa.data.lerobot_video import read_frames
 from diwa.errors import ConfigError
 from diwa.files import read_json
 
+NEEDED = ("episode_index", "length", "data/chunk_index", "data/file_index")
+
 
 @dataclass(frozen=True, slots=True)
 class LeRobotFolder:
@@ -55,11 +57,15 @@ def open_lerobot(path: Path) -> LeRobotFolder:
             hint="convert it with LeRobot's own script (convert_dataset_v21_to_v30)",
         )
     missing = {"fps", "features", "data_path"} - set(info)
-    if missing:
+    if missing or not isinstance(info["features"], dict):
         raise ConfigError(f"{path / INFO}: entries missing", got=", ".join(sorted(missing)))
+    needed = {*NEEDED, *_video_columns(info)}
     rows: list[dict[str, Any]] = []
     for file in sorted((path / "meta" / "episodes").rglob("*.parquet")):
         table = read_table(file)
+        lost = needed - set(table.column_names)
+        if lost:
+            raise ConfigError(f"{file}: columns missing", got=", ".join(sorted(lost)))
         rows += table.select([n for n in table.column_names if n[:6] != "stats/"]).to_pylist()
     rows.sort(key=lambda row: row["episode_index"])
     if not rows or len(rows) != info.get("total_episodes", len(rows)):
@@ -72,6 +78,13 @@ def open_lerobot(path: Path) -> LeRobotFolder:
     where = path / SIDECAR
     sidecar = parse_config(Sidecar, read_json(where), str(where)) if where.is_file() else None
     return LeRobotFolder(path, info, tuple(rows), sidecar)
+
+
+def _video_columns(info: Mapping[str, Any]) -> list[str]:
+    """Columns that say where an episode's part of each video is."""
+    videos = [name for name, entry in info["features"].items() if entry.get("dtype") == "video"]
+    parts = ("chunk_index", "file_index", "from_timestamp")
+    return [f"videos/{name}/{part}" for name in videos for part in parts]
 
 
 def read_rows(folder: LeRobotFolder, row: Mapping[str, Any], columns: list[str]) -> pa.Table:
