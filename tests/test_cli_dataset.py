@@ -191,10 +191,14 @@ def test_recordings_that_were_broken_off_are_finished(tmp_path, lowdim_contract,
     write_bag(bags / "play_0000_20261122T115704Z", lowdim_contract)
     code, text, _ = dataset_command("repair", bags)
     assert (code, text) == (0, f"{bags}: no recording was broken off\n")
+    assert dataset_command("doctor", bags)[0] == 2
     write_bag(bags / "play_0001_20261122T115804Z", lowdim_contract, finished=False)
+    assert "1 recordings were broken off" in dataset_command("info", bags)[1]
+    assert "broken off" in dataset_command("info", bags / "play_0001_20261122T115804Z")[1]
     code, text, _ = dataset_command("repair", bags)
     assert code == 0
     assert "play_0001_20261122T115804Z" in text
+    assert "recovered: its end is missing" in dataset_command("info", bags)[1]
     assert read_episode(bags / "play_0001_20261122T115804Z").recovered
     write_bag(bags / "play_0002_20261122T115904Z", lowdim_contract, finished=False)
     for path in (bags / "play_0002_20261122T115904Z").glob("unfinished.json"):

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import hypothesis.strategies as st
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 
 from diwa.data import edit as editing
 from diwa.data.dataset import Dataset
+from diwa.data.doctor import examine
 from diwa.data.edit import choose_episodes, edit_episodes, edits_of, undo_edit
 from diwa.data.manifest import read_manifest
 from diwa.errors import ConfigError
@@ -138,6 +140,34 @@ def test_edits_from_several_threads_are_all_kept(folder):
     assert {info.id: info.task for info in read_manifest(folder).episodes} == {
         name: f"t {name}" for name in names
     }
+
+
+@pytest.mark.parametrize("writes", range(5))
+def test_an_edit_that_is_killed_at_any_write_is_finished_by_the_same_command(
+    folder, monkeypatch, writes
+):
+    """Three records, the contract and the manifest are written; the process dies before one."""
+    before = read_manifest(folder)
+    names = choose_episodes(before, ["demo_*"], folder)
+    changes = {name: {"outcome": "failure"} for name in names}
+    done = []
+    replace = Path.replace
+
+    def die(self, target):
+        if len(done) == writes:
+            raise KeyboardInterrupt
+        done.append(target)
+        return replace(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", die)
+        with pytest.raises(KeyboardInterrupt):
+            edit_episodes(folder, changes)
+    assert read_manifest(folder) == before
+    assert {item.check for item in examine(folder).findings} <= {"table"}
+    after = edit_episodes(folder, changes)
+    assert {info.outcome for info in after.episodes if info.kind == "demo"} == {"failure"}
+    assert examine(folder).findings == ()
 
 
 def test_an_unknown_pattern_shows_what_there_is(folder):

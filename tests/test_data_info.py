@@ -8,8 +8,9 @@ import pytest
 from diwa.data.bags import BagWriter, contract_topics
 from diwa.data.dataset import DatasetWriter
 from diwa.data.episode import EpisodeRecord
-from diwa.data.info import MOST_ROWS, describe
+from diwa.data.info import describe
 from diwa.data.message_types import typestore_for
+from diwa.data.text_table import MOST_ROWS
 from diwa.errors import ConfigError
 from robot_messages import LockstepRobot, rosbags_factory
 

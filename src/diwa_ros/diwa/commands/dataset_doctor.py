@@ -8,6 +8,7 @@ import argparse
 from pathlib import Path
 
 from diwa.commands.options import Subparsers, add_progress, subcommand, write_out
+from diwa.errors import ConfigError
 
 ABOUT = "Look for everything that could be wrong with a dataset."
 EXAMPLES = """\
@@ -36,11 +37,17 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the findings; 1 when there are errors."""
+    from diwa.data.bag_tools import holds_bags
     from diwa.data.contract import load_contract
     from diwa.data.doctor import examine
     from diwa.data.repair import repair_dataset
     from diwa.train.progress import make_progress
 
+    if holds_bags(arguments.path):
+        raise ConfigError(
+            f"{arguments.path}: holds bags, not a dataset",
+            hint="`diwa dataset build` reports on them; `diwa dataset repair` finishes broken ones",
+        )
     contract = load_contract(arguments.contract) if arguments.contract else None
     progress = make_progress("none" if arguments.json else arguments.progress)
     if arguments.fix:

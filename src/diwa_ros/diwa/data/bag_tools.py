@@ -102,9 +102,10 @@ def broken_bags(path: Path) -> list[Path] | None:
         return [path]
     if not path.is_dir() or (path / MANIFEST).exists() or (path / "shards").exists():
         return None
-    folders = [path, *(child for child in path.rglob("*") if child.is_dir())]
-    broken = [bag for folder in folders for bag in BagFolder(folder).broken_off()]
-    return broken if broken or holds_bags(path) else None
+    files = [*path.rglob("*.mcap"), *path.rglob(UNFINISHED)]
+    folders = sorted({path, *(file.parent.parent for file in files)})
+    broken = {bag for folder in folders for bag in BagFolder(folder).broken_off()}
+    return sorted(broken) if broken or holds_bags(path) else None
 
 
 def recover_bags(bags: Sequence[Path], contract: Contract | None = None) -> Recovery:
