@@ -18,6 +18,12 @@ ARGUMENTS = {
     "real_time_factor": ("0.0", "of the simulation; 0.0: in step with the actions"),
     "cameras": ("true", "render the contract's images"),
     "folder": ("bags", "folder for the bags"),
+    "recorder_params_file": (
+        PathJoinSubstitution(
+            [FindPackageShare("diwa_ros"), "config", "nodes", "play_recorder.yaml"]
+        ),
+        "further parameters of play_recorder (YAML), such as joystick buttons",
+    ),
     "scripted": (
         LaunchConfiguration("simulate"),
         "start the scripted teleop; it drives the recorder and ends the launch; "
@@ -51,7 +57,7 @@ def generate_launch_description() -> LaunchDescription:
         namespace=value["namespace"],
         output="screen",
         parameters=[
-            [settings, "/play_recorder.yaml"],
+            value["recorder_params_file"],
             {
                 "contract": ParameterValue(value["contract"], value_type=str),
                 "folder": ParameterValue(value["folder"], value_type=str),
