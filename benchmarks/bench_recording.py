@@ -47,7 +47,8 @@ ROOT = Path(__file__).resolve().parent.parent
 FULL = {30.0: 600.0, 100.0: 120.0}
 SHORT = {30.0: 20.0, 100.0: 20.0}
 WAIT_S = 60.0
-DOMAIN = 1 + os.getpid() % 101  # two runs at a time do not meet
+DOMAIN = 1 + os.getpid() % 101
+NAMESPACE = f"/bench_{os.getpid()}"  # nobody else publishes here, even in the same domain
 
 
 def bench_contract(rate_hz: float) -> Contract:
@@ -107,11 +108,13 @@ class Session:
             "play_recorder",
             {"contract": str(settings), "folder": str(folder / "bags")},
             folder,
+            namespace=NAMESPACE,
             environment={"ROS_DOMAIN_ID": str(DOMAIN), "OMP_NUM_THREADS": "1"},
         )
-        self.node = rclpy.create_node("bench_robot")
+        self.node = rclpy.create_node("bench_robot", namespace=NAMESPACE)
         self.robot = Robot(self.node, contract)
         self.status: RecorderStatus | None = None
+        self.worst_late_s = 0.0
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(self.node)
         self._start = self.node.create_client(StartEpisode, "play_recorder/start_episode")
@@ -143,13 +146,18 @@ class Session:
         raise SystemExit(f"no answer from {client.srv_name}\n{self.recorder.log_text()}")
 
     def play(self, steps: int, on_step: Callable[[], None] | None = None) -> list[int]:
-        """Publish `steps` control steps on time; returns their stamps."""
+        """Publish `steps` control steps on time; returns their stamps.
+
+        Where this process was kept waiting, the rest comes later: a robot does not catch up.
+        """
         period_s = 1 / self.contract.rate_hz
-        start_s, start_ns, stamps = time.monotonic(), time.time_ns(), []
-        for step in range(steps):
-            while (rest := start_s + step * period_s - time.monotonic()) > 0:
+        due_s, stamps = time.monotonic(), []
+        for _ in range(steps):
+            while (rest := due_s - time.monotonic()) > 0:
                 time.sleep(min(rest, 0.01))
-            stamps.append(start_ns + round(step * period_s * 1e9))
+            self.worst_late_s = max(self.worst_late_s, -rest)
+            due_s = max(due_s, time.monotonic() - period_s) + period_s
+            stamps.append(time.time_ns())
             self.robot.publish(stamps[-1])
             self._executor.spin_once(timeout_sec=0.0)
             if on_step is not None:
@@ -163,6 +171,7 @@ class Session:
         process = psutil.Process(self.recorder.pid)
         before, wall = process.cpu_times(), time.monotonic()
         memory: list[int] = []
+        self.worst_late_s = 0.0
         stamps = self.play(
             round(seconds * rate_hz), lambda: memory.append(process.memory_info().rss)
         )
@@ -177,7 +186,8 @@ class Session:
             "recorder_cpu_share": (user + system) / wall,
             "recorder_cpu_share_system": system / wall,
             "recorder_memory_mb": max(memory) / 1e6,
-            "problems": list(getattr(answer, "problems", [])),
+            "robot_worst_late_s": self.worst_late_s,
+            "problems": list(answer.problems),
             **count(Path(answer.path), self.contract, stamps),
         }
 
@@ -191,10 +201,12 @@ def count(bag: Path, contract: Contract, stamps: list[int]) -> dict[str, Any]:
         for name, _, message in reader.messages():
             seen[names[name]].append(stamp_ns(message))
     expected = set(stamps)
+    missing = {topic: len(expected - set(found)) for topic, found in seen.items()}
     return {
         "published": len(stamps) * len(topics),
         "recorded": sum(len(found) for found in seen.values()),
-        "missing": sum(len(expected - set(found)) for found in seen.values()),
+        "missing": sum(missing.values()),
+        "missing_by_topic": {topic: count for topic, count in missing.items() if count},
         "repeated": sum(len(found) - len(set(found)) for found in seen.values()),
         "megabytes": sum(path.stat().st_size for path in bag.iterdir()) / 1e6,
     }
@@ -208,7 +220,7 @@ def measure(rate_hz: float, seconds: float) -> dict[str, Any]:
             deadline = time.monotonic() + WAIT_S
             while session.status is None:
                 session.play(5)
-                if time.monotonic() > deadline:
+                if time.monotonic() > deadline or session.recorder.poll() is not None:
                     raise SystemExit(f"the recorder is silent\n{session.recorder.log_text()}")
             session.play(round(rate_hz))
             return session.record(seconds)
