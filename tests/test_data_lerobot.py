@@ -39,10 +39,17 @@ def exported(request, dataset, tmp_path_factory):
     return out, export_lerobot(dataset, out, codec=request.param)
 
 
+@pytest.fixture(scope="module")
+def sound(dataset, tmp_path_factory):
+    out = tmp_path_factory.mktemp("sound") / "lerobot"
+    export_lerobot(dataset, out)
+    return out
+
+
 @pytest.fixture
-def folder(dataset, tmp_path):
-    export_lerobot(dataset, tmp_path / "lerobot")
-    return tmp_path / "lerobot"
+def folder(sound, tmp_path):
+    """An export to be changed."""
+    return shutil.copytree(sound, tmp_path / "lerobot")
 
 
 def labels(dataset):
@@ -260,6 +267,12 @@ def test_data_of_others_needs_a_contract(dataset, folder, tmp_path, camera_contr
         back.array("lerobot_000000", "action")[-1], camera_contract.action.neutral
     )
     assert back.episodes[0].outcome == ("success" if first.outcome == "success" else "failure")
+
+
+def test_our_own_export_under_another_contract_is_refused(folder, tmp_path, camera_contract):
+    other = camera_contract.model_copy(update={"name": "other"})
+    with pytest.raises(ConfigError, match="another contract"):
+        import_lerobot(folder, tmp_path / "back", other)
 
 
 def rename_feature(folder, old, new):

@@ -61,6 +61,8 @@ def import_lerobot(
                 hint="give --contract, and --feature KEY=NAME where names differ",
             )
         contract = folder.sidecar.contract
+    elif folder.sidecar is not None:
+        contract.require_same(folder.sidecar.contract, "the given contract", str(source))
     names = {**feature_names(contract), **(features or {})}
     _check_features(folder, contract, names)
     writer = DatasetWriter(out, contract)
