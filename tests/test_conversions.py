@@ -21,7 +21,7 @@ from diwa.data.decode import decode, decode_action, epoch_of, stamp_ns
 from diwa.data.episode import EpisodeRecord
 from diwa.data.episode_cadence import EpisodeCadence
 from diwa.errors import ConfigError
-from diwa_ros import conversions
+from diwa_ros import conversions, recorder_messages
 from diwa_ros.finished_episodes import Tally
 from diwa_ros.table import Executed
 
@@ -137,7 +137,7 @@ def round_trip_cadence_statistics(contract):
     for step in (0, 1, 2, 5):  # two are missing
         cadence.push("ee_pose", STAMP_NS + step * contract.period_ns, STAMP_NS, 80)
     cadence.topics["ee_pose"].lost(3)
-    messages = conversions.cadence_statistics(
+    messages = recorder_messages.cadence_statistics(
         cadence, STAMP_NS + 500_000_000, {"ee_pose": 2}, cadence
     )
     pose, *silent = [over_the_wire(message) for message in messages]
@@ -168,7 +168,7 @@ def round_trip_recorder_status(contract):
         error="late",
     )
     message = RecorderStatus()
-    conversions.fill_recorder_status(message, session, 2_000_000_000, {"ee_pose": 2}, cadence)
+    recorder_messages.fill_recorder_status(message, session, 2_000_000_000, {"ee_pose": 2}, cadence)
     received = over_the_wire(message)
     assert (received.episode_id, received.task, received.recording) == (
         "play_0001",
@@ -187,7 +187,7 @@ def test_before_the_first_episode_only_recent_rates_are_told(lowdim_contract):
     listened = EpisodeCadence(lowdim_contract)
     for step in (0, 1, 2, 9):
         listened.push("ee_pose", STAMP_NS, STAMP_NS + step, 80)
-    messages = conversions.cadence_statistics(None, STAMP_NS + 500_000_000, {}, listened)
+    messages = recorder_messages.cadence_statistics(None, STAMP_NS + 500_000_000, {}, listened)
     assert {message.topic: message.recent_rate for message in messages} == {
         "ee_pose": 8.0,
         "joint_states": 0.0,
@@ -207,11 +207,11 @@ def round_trip_event(contract):
         contract=contract,
         problems=("thin",),
     )
-    received = over_the_wire(conversions.episode_event(record, EpisodeEvent.ENDED, "late"))
+    received = over_the_wire(recorder_messages.episode_event(record, EpisodeEvent.ENDED, "late"))
     assert (received.episode_id, received.kind, received.task) == ("e", 1, "open_drawer")
     assert (received.reason, received.problems) == ("late", ["thin"])
-    assert conversions.outcome_name(received.outcome) == "failure"
-    assert conversions.outcome_name(99) == "unknown"
+    assert recorder_messages.outcome_name(received.outcome) == "failure"
+    assert recorder_messages.outcome_name(99) == "unknown"
 
 
 ROUND_TRIPS = {name[11:]: value for name, value in globals().items() if name.startswith("round_t")}
@@ -223,9 +223,8 @@ def test_message_comes_back_as_it_was(camera_contract, name):
 
 
 def test_round_trips_cover_every_message_that_is_made():
-    made = {
-        name.split("_", 1)[1] for name in vars(conversions) if name.startswith(("fill_", "make_"))
-    }
+    names = [*vars(conversions), *vars(recorder_messages)]
+    made = {name.split("_", 1)[1] for name in names if name.startswith(("fill_", "make_"))}
     assert made <= set(ROUND_TRIPS)
 
 

@@ -24,7 +24,7 @@ from rclpy.node import Node
 from rclpy.task import Future
 
 from diwa_ros.console_keys import Command
-from diwa_ros.conversions import outcome_number
+from diwa_ros.recorder_messages import outcome_number
 
 RESEND_S = 4.0  # a start or an end may take two seconds
 ATTEMPTS = 5

@@ -24,7 +24,8 @@ from rclpy.task import Future
 
 from diwa.data.episode import EpisodeRecord
 from diwa.errors import ConfigError
-from diwa_ros.conversions import outcome_name, time_ns
+from diwa_ros.conversions import time_ns
+from diwa_ros.recorder_messages import outcome_name
 from diwa_ros.recording import Recording
 from diwa_ros.recording_session import RecordingSession
 from diwa_ros.waiting import Waiting

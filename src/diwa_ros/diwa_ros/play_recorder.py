@@ -7,13 +7,13 @@ from __future__ import annotations
 from diwa_msgs.msg import EpisodeEvent, RecorderStatus, TopicStatistics
 
 from diwa.data.contract import load_contract
+from diwa.data.episode import STOPPED
 from diwa.data.episode_cadence import EpisodeCadence
 from diwa.data.robot_check import Row
 from diwa.data.session_report import session_report
 from diwa.errors import ConfigError
 from diwa_ros import qos
 from diwa_ros.arrivals import Arrival, Arrivals
-from diwa_ros.conversions import episode_event, fill_recorder_status
 from diwa_ros.diagnostics import ERROR, OK, WARN, Diagnostics, Report
 from diwa_ros.episode_services import EpisodeServices
 from diwa_ros.finished_episodes import Happening
@@ -23,6 +23,7 @@ from diwa_ros.paths import find_contract
 from diwa_ros.receive_clock import ReceiveClock
 from diwa_ros.record_action import RecordAction
 from diwa_ros.recorder_inputs import Inputs
+from diwa_ros.recorder_messages import episode_event, fill_recorder_status
 from diwa_ros.recorder_settings import declare_recorder
 from diwa_ros.recording import Recording
 from diwa_ros.recording_session import RecordingSession
@@ -117,7 +118,7 @@ class PlayRecorder(LifecycleNode):
             preflight.cancel()
         session = self.session
         if session is not None and session.recording is not None:
-            session.keep("", "unknown", "the recorder was stopped", cause="stopped")
+            session.keep("", "unknown", STOPPED, cause="stopped")
         self._waiting.check()
 
     def release(self) -> None:
