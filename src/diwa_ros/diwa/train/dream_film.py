@@ -74,12 +74,12 @@ def _strip(real: np.ndarray, dream: np.ndarray, path: Path, key: str) -> None:
 
 
 def _video(real: np.ndarray, dream: np.ndarray, rate_hz: float, path: Path) -> None:
-    from diwa.data.lerobot_video import FILM, VideoWriter
+    from diwa.data.lerobot_video import VideoWriter, film_encoding
 
     frames = list(_pairs(real, dream))
     height, width = frames[0].shape[:2]
     with atomic_path(path) as temporary:
-        writer = VideoWriter(temporary, rate_hz, (height, width), FILM)
+        writer = VideoWriter(temporary, rate_hz, (height, width), film_encoding())
         writer.write(np.stack(frames))
         writer.close()
 
