@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 from diwa_msgs.msg import EpisodeEvent, RecorderStatus, TopicStatistics
-from diwa_msgs.srv import DiscardEpisode, EndEpisode
+from diwa_msgs.srv import DiscardEpisode, EndEpisode, StartEpisode
 from rclpy.task import Future
 from rich.console import Console
 
@@ -231,6 +231,11 @@ def test_answer_is_told(requests):
     recorder.sent[1][1].set_result(DiscardEpisode.Response(success=True, episode_id="play_0001"))
     console.update(None)
     assert console.message == "discard: play_0001"
+    console.send(Command("start"))
+    answer = StartEpisode.Response(success=True, episode_id="play_0002", message="camera is silent")
+    recorder.sent[2][1].set_result(answer)
+    console.update(None)
+    assert console.message == "start: play_0002: camera is silent"
 
 
 def test_request_without_an_answer_is_sent_again_but_not_for_ever(requests):

@@ -87,8 +87,8 @@ class Requests:
         kind = asked.command.kind
         if asked.future.done():
             answer: Any = asked.future.result()
-            failed = f"{kind} was refused: {answer.message}"
-            self._finish(asked, f"{kind}: {answer.episode_id}" if answer.success else failed)
+            done = f"{kind}: {answer.episode_id}" if answer.success else f"{kind} was refused"
+            self._finish(asked, f"{done}: {answer.message}" if answer.message else done)
         elif time.monotonic() - asked.at_s > RESEND_S:
             if status is not None and _has_happened(asked.command, status):
                 self._finish(asked, f"{kind}: {status.episode_id}")
