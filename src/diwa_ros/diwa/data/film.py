@@ -36,6 +36,7 @@ GAP = 4
 VIDEO_IMAGE = 320  # height of a camera's image in a video [px]
 VIDEO_WIDTH = 720
 MOST_COLUMNS = 40
+OPEN_M = 0.08  # the least that the axis of the gripper's width spans: a Panda's
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +161,8 @@ def _curve_rows(film: EpisodeFilm, width: int, axis: Axis) -> list[np.ndarray]:
     ]
     frames = np.arange(film.length)
     if film.width is not None:
-        curves = Curves("gripper width [m]", ("width",), film.width[:, None], None)
+        limits = (0.0, max(OPEN_M, float(film.width.max())))
+        curves = Curves("gripper width [m]", ("width",), film.width[:, None], limits)
         rows.append(draw_curves(curves, width, axis, frames))
     if film.position is not None:
         curves = Curves("position [m]", directions, film.position, None)
