@@ -107,8 +107,9 @@ class DiffusionPolicy(nn.Module):
         std = self.schedule.std[k].clamp_min(self.config.min_sampling_std)
         return self._step_log_prob(chain[:, 1:], mean, std[:, None, None])
 
-    def _step_log_prob(self, sample: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-        element = -0.5 * ((sample - mean) / std).square() - std.log() - LOG_SQRT_2PI
+    def _step_log_prob(self, sample: Tensor, mean: Tensor, std: Tensor | float) -> Tensor:
+        spread = std.log() if isinstance(std, Tensor) else math.log(std)
+        element = -0.5 * ((sample - mean) / std).square() - spread - LOG_SQRT_2PI
         executed = element.clamp(-5, 2)[..., : self.config.act_horizon, :]
         return executed.mean(dim=(-2, -1))
 
@@ -148,10 +149,10 @@ class DiffusionPolicy(nn.Module):
                     net = tuned
                     condition, table = net.condition(latent), net.time_table()
             mean = self.schedule.posterior_mean(x, net(x, condition, table[k]), k)
-            std = self.schedule.std[k].clamp_min(floor)
+            std = self.schedule.deviation(k, floor)
             if explore or k > 0:
                 noise = torch.randn(shape, generator=generator, device=latent.device)
-                x = mean + std * noise.clamp(-config.noise_clip, config.noise_clip)
+                x = noise.clamp_(-config.noise_clip, config.noise_clip).mul_(std).add_(mean)
             else:
                 x = mean
             if k < config.finetune_steps:

@@ -26,6 +26,7 @@ class NoiseSchedule(nn.Module):
     def __init__(self, steps: int) -> None:
         super().__init__()
         self.steps = steps
+        self._plain: dict[str, list[float]] = {}
         points = torch.linspace(0, steps + 1, steps + 1, dtype=torch.float64)
         curve = torch.cos((points / (steps + 1) + 0.008) / 1.008 * math.pi / 2) ** 2
         curve = curve / curve[0]
@@ -43,6 +44,7 @@ class NoiseSchedule(nn.Module):
 
     def _constant(self, name: str, value: Tensor) -> None:
         self.register_buffer(name, value.float(), persistent=False)
+        self._plain[name] = value.float().tolist()  # numbers for one step: no indexing of tensors
 
     def add_noise(self, clean: Tensor, noise: Tensor, k: Tensor) -> Tensor:
         """Noised sample entering step k: `clean`, `noise` (B, ...), `k` (B,) int64."""
@@ -58,6 +60,10 @@ class NoiseSchedule(nn.Module):
             k: int, or int64 with the leading axes of `x`.
         """
         x0 = self._clean(x, eps, k)
+        if isinstance(k, int):
+            return x0.mul_(self._plain["mean_from_x0"][k]).add_(
+                x, alpha=self._plain["mean_from_x"][k]
+            )
         return self._at(self.mean_from_x0, k) * x0 + self._at(self.mean_from_x, k) * x
 
     def ddim_steps(self, count: int) -> list[int]:
@@ -79,14 +85,22 @@ class NoiseSchedule(nn.Module):
         x0 = self._clean(x, eps, k)
         if following is None:
             return x0
-        noise = (self.x0_from_x[k] * x - x0) / self.x0_from_eps[k]
-        share = self.alpha_bar[following]
-        return share.sqrt() * x0 + (1 - share).sqrt() * noise
+        back, scale = self._plain["x0_from_x"][k], self._plain["x0_from_eps"][k]
+        share = self._plain["alpha_bar"][following]
+        noise = (x * back).sub_(x0).mul_(math.sqrt(1 - share) / scale)
+        return noise.add_(x0, alpha=math.sqrt(share))
 
     def _clean(self, x: Tensor, eps: Tensor, k: Tensor | int) -> Tensor:
-        """Predicted x0, clipped to [-1, 1]."""
+        """Predicted x0, clipped to [-1, 1]; a new tensor."""
+        if isinstance(k, int):
+            x0 = x * self._plain["x0_from_x"][k]
+            return x0.sub_(eps, alpha=self._plain["x0_from_eps"][k]).clamp_(-1, 1)
         return (self._at(self.x0_from_x, k) * x - self._at(self.x0_from_eps, k) * eps).clamp(-1, 1)
 
-    def _at(self, constants: Tensor, k: Tensor | int) -> Tensor:
-        value = constants[k]
-        return value if isinstance(k, int) else value[..., None, None]
+    def deviation(self, k: int, floor: float) -> float:
+        """Posterior standard deviation of step k, at least `floor`."""
+        return max(self._plain["std"][k], floor)
+
+    @staticmethod
+    def _at(constants: Tensor, k: Tensor) -> Tensor:
+        return constants[k][..., None, None]
