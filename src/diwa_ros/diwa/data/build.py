@@ -4,24 +4,20 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import signal
+import fcntl
+import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from functools import partial
-from multiprocessing.sharedctypes import Synchronized
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
-from diwa.data.build_report import BagReport
+from diwa.data.build_report import FOLDER
+from diwa.data.build_workers import Converted, convert_in_processes, try_convert
 from diwa.data.contract import Contract
-from diwa.data.convert import Tick, bag_seconds, convert_bag, converted_earlier
+from diwa.data.convert import bag_seconds, converted_earlier
 from diwa.data.dataset import Dataset, DatasetWriter
 from diwa.data.episode import EpisodeRecord, read_episode
 from diwa.errors import ConfigError
-
-POLL_S = 0.5  # how often the parent looks how far the workers are
 
 Problem = Callable[[Path, ConfigError], None]
 
@@ -68,6 +64,18 @@ def build_dataset(
     records = _read_records(bags, contract, on_problem)
     if not records:
         raise ConfigError(f"{out}: none of {len(bags)} bags can be used")
+    with _only_build(out):
+        return _build(records, out, contract, workers, progress, on_problem)
+
+
+def _build(
+    records: dict[Path, EpisodeRecord],
+    out: Path,
+    contract: Contract | None,
+    workers: int,
+    progress: BuildProgress | None,
+    on_problem: Problem | None,
+) -> Dataset:
     contract = contract or next(iter(records.values())).contract
     writer = DatasetWriter(out, contract)
     counter = _Counter(progress, sum(map(bag_seconds, records.values())))
@@ -84,6 +92,23 @@ def build_dataset(
         counter.show(frames=frames)
     counter.finish()
     return writer.finish(only=episodes)
+
+
+@contextmanager
+def _only_build(out: Path) -> Iterator[None]:
+    """Keep other builds away from the dataset; the kernel ends this with the process."""
+    folder = out / FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError as error:
+        raise ConfigError(
+            f"{out}: another build is writing this dataset", hint="wait until it has ended"
+        ) from error
+    finally:
+        os.close(descriptor)
 
 
 def _read_records(
@@ -144,16 +169,13 @@ class _Counter:
             self._progress.finish()
 
 
-Result = tuple[Path, BagReport | ConfigError]
-
-
 def _convert_all(
     records: dict[Path, EpisodeRecord],
     out: Path,
     contract: Contract,
     workers: int,
     counter: _Counter,
-) -> Iterator[Result]:
+) -> Iterator[Converted]:
     """Convert what is not yet converted, in any order."""
     new = []
     for bag, record in records.items():
@@ -164,65 +186,11 @@ def _convert_all(
         counter.add(bag_seconds(record))
         yield bag, earlier
     if workers == 0 or len(new) < 2:
-        yield from ((bag, _convert_one(bag, out, contract, counter.tick)) for bag in new)
-    else:
-        yield from _convert_in_pool(new, out, contract, workers, counter)
-
-
-def _convert_one(bag: Path, out: Path, contract: Contract, tick: Tick) -> BagReport | ConfigError:
-    try:
-        return convert_bag(bag, out, contract, tick)
-    except ConfigError as error:
-        return error
-
-
-def _convert_in_pool(
-    bags: list[Path], out: Path, contract: Contract, workers: int, counter: _Counter
-) -> Iterator[Result]:
-    """Convert in `workers` processes; when the caller stops, no new bag is begun."""
-    # Not forked: this process may have threads (ROS, torch) whose locks a fork would copy.
-    context = multiprocessing.get_context("spawn")
-    shared = context.Value("q", 0)
-    count = min(workers, len(bags))
-    pool = ProcessPoolExecutor(count, context, _begin_worker, (shared,))
-    counted = 0
-    try:
-        waiting: dict[Future[BagReport | ConfigError], Path] = {
-            pool.submit(_convert_in_worker, bag, out, contract): bag for bag in bags
-        }
-        while waiting:
-            done, _ = wait(waiting, timeout=POLL_S, return_when=FIRST_COMPLETED)
-            newly = shared.value - counted
-            counted += newly
-            counter.add(newly)
-            for future in done:
-                yield waiting.pop(future), future.result()
+        yield from ((bag, try_convert(bag, out, contract, counter.tick)) for bag in new)
+        return
+    for seconds, result in convert_in_processes(new, out, contract, workers):
+        counter.add(seconds)
+        if result is None:
             counter.show()
-    except BrokenProcessPool as error:
-        raise ConfigError(
-            f"{out}: a process that converts bags was killed",
-            got=error,
-            hint="if memory ran out, use fewer --workers; the same command goes on from here",
-        ) from error
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-_ticks: Synchronized[int] | None = None
-
-
-def _begin_worker(shared: Synchronized[int]) -> None:
-    """Ctrl-C reaches every process of the terminal; the parent ends the pool in good order."""
-    global _ticks
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _ticks = shared
-
-
-def _convert_in_worker(bag: Path, out: Path, contract: Contract) -> BagReport | ConfigError:
-    assert _ticks is not None
-    return _convert_one(bag, out, contract, partial(_add_ticks, _ticks))
-
-
-def _add_ticks(shared: Synchronized[int], seconds: int) -> None:
-    with shared.get_lock():
-        shared.value += seconds
+        else:
+            yield result
