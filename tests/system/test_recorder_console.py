@@ -22,6 +22,7 @@ from diwa_msgs.srv import (
     StartEpisode,
 )
 
+from diwa.data.episode import find_bags, read_episode
 from diwa_ros import qos
 from diwa_ros.processes import node_environment
 
@@ -200,3 +201,32 @@ def test_lines_are_written_where_there_is_no_terminal(graph, recorder):
     recorder.apply("start_episode", None)
     graph.wait_until(lambda: "play_0001 started sweep" in process.log_text(), "event")
     graph.wait_until(lambda: "RECORDING 00:00 play_0001" in process.log_text(), "status")
+
+
+def test_keys_record_label_and_discard_an_episode_on_disk(graph):
+    contract, bags = "panda_calvin_lowdim", graph.folder / "bags"
+    graph.start("calvin_bridge", contract=contract, real_time_factor=1.0)
+    graph.start("play_recorder", contract=contract, folder=str(bags), check_s=0.0)
+    screen = Screen(graph)
+    try:
+        screen.wait_for_text(" ready ")
+        screen.type("topen_drawer\r ")
+        screen.wait_for_text("RECORDING")
+        screen.type("ngently\rs")
+        screen.wait_for_text("end: episode_0000")
+        (bag,) = find_bags(bags)
+        record = read_episode(bag)
+        assert (record.task, record.outcome, record.note) == ("open_drawer", "success", "gently")
+        screen.wait_for_text("ended open_drawer success")
+        screen.type("f")
+        screen.wait_for_text("label: episode_0000")
+        assert read_episode(bag).outcome == "failure"
+        screen.type("d")
+        screen.wait_for_text("discard: episode_0000")
+        assert find_bags(bags) == []
+        screen.wait_for_text("discarded open_drawer")
+        screen.type("z")
+        screen.wait_for_text("restore: episode_0000")
+        assert find_bags(bags) == [bag]
+    finally:
+        screen.close()

@@ -26,6 +26,7 @@ from diwa_ros.running import run_node
 
 TICK_S = 0.05
 REFRESH_S = 0.25
+STALE_S = 1.0  # a status that comes this soon after an event may be older
 SILENT_S = 3.0  # without a status for this long, the recorder counts as gone
 
 
@@ -45,6 +46,8 @@ class RecorderConsole(Node):
         self._status: RecorderStatus | None = None
         self._status_at_s = 0.0
         self._events: list[EpisodeEvent] = []
+        self._event_at_s = float("-inf")
+        self._open = ""  # episode
         self._finished: list[str] = []
         self._discarded: list[str] = []
         self.create_subscription(
@@ -64,9 +67,8 @@ class RecorderConsole(Node):
     @property
     def situation(self) -> Situation:
         """What the meaning of a key depends on."""
-        recording = self._status is not None and bool(self._status.recording)
         last = self._finished[-1] if self._finished else ""
-        return Situation(recording, last, self._discarded[-1] if self._discarded else "")
+        return Situation(bool(self._open), last, self._discarded[-1] if self._discarded else "")
 
     def _show_screen(self, executor: SingleThreadedExecutor) -> int:
         with Terminal() as terminal, Live(auto_refresh=False, screen=True) as live:
@@ -108,9 +110,16 @@ class RecorderConsole(Node):
 
     def _on_status(self, status: RecorderStatus) -> None:
         self._status, self._status_at_s = status, time.monotonic()
+        if self._status_at_s - self._event_at_s > STALE_S:
+            self._open = status.episode_id if status.recording else ""
 
     def _on_event(self, event: EpisodeEvent) -> None:
         self._events.append(event)
+        self._event_at_s = time.monotonic()
+        if event.kind == EpisodeEvent.STARTED:
+            self._open = event.episode_id
+        elif event.episode_id == self._open and event.kind != EpisodeEvent.LABELLED:
+            self._open = ""
         if event.kind in (EpisodeEvent.STARTED, EpisodeEvent.LABELLED):
             return
         for names in (self._finished, self._discarded):
