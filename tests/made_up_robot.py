@@ -13,10 +13,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from diwa.data.alignment import KeyAlignment
 from diwa.data.arrays import array_specs
+from diwa.data.build_report import BagReport, Segment
+from diwa.data.checks.shards import content_of
 from diwa.data.contract import Contract
 from diwa.data.dataset import Dataset, DatasetWriter
 from diwa.data.manifest import read_record, shard_path, write_manifest, write_record
+from diwa.data.previous_actions import ActionCounts
 from diwa.data.statistics import moments_of
 
 Arrays = dict[str, np.ndarray]
@@ -99,10 +103,24 @@ def robot_dataset(path: Path, contract: Contract, change: Change | None = None) 
     return writer.finish()
 
 
+def build_report(name: str, **changes: object) -> BagReport:
+    """What a build without trouble says of a bag that became one episode."""
+    good = KeyAlignment(received=150, used=150)
+    values: dict[str, object] = {
+        "fingerprint": "0",
+        "labels": ("play", "", "unknown"),
+        "bag": f"bag_{name}",
+        "frames": 150,
+        "rate_hz": 30.0,
+        "segments": (Segment(cause="start", episode=name, frames=150, start_ns=0, end_ns=1),),
+        "keys": {"ee_pose": good, "scene_state": good},
+        "actions": ActionCounts(derived=False),
+    }
+    return BagReport.model_validate({**values, **changes})
+
+
 def rewrite(dataset: Dataset, name: str, key: str, array: np.ndarray) -> None:
     """Put another array in place and describe it rightly, as a faulty writer would have."""
-    from diwa.data.checks.shards import content_of
-
     np.save(shard_path(dataset.path, key, name), array, allow_pickle=False)
     record = read_record(dataset.path, name)
     arrays = {key: np.load(shard_path(dataset.path, key, name)) for key in dataset.keys}

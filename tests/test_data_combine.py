@@ -10,13 +10,14 @@ import os
 import numpy as np
 import pytest
 
+from diwa.data.build_report import read_reports, write_report
 from diwa.data.combine import merge_datasets, parts_by_label, parts_by_share, split_dataset
 from diwa.data.dataset import Dataset, DatasetWriter
 from diwa.data.doctor import examine
 from diwa.data.edit import edits_of
 from diwa.data.manifest import EpisodeInfo, shard_path
 from diwa.errors import ConfigError
-from made_up_robot import episode, robot_dataset
+from made_up_robot import build_report, episode, robot_dataset
 
 
 @pytest.fixture
@@ -57,6 +58,16 @@ def test_what_is_done_to_one_part_is_not_done_to_the_other(tmp_path, dataset):
     writer.finish()
     assert Dataset.open(dataset.path).manifest == dataset.manifest
     assert examine(dataset.path).findings == ()
+
+
+def test_reports_of_the_build_go_with_their_episodes(tmp_path, dataset):
+    for name in ("play_0000", "demo_0000"):
+        write_report(dataset.path, name, build_report(name))
+    parts = parts_by_label(dataset.manifest.episodes, "kind")
+    split_dataset(dataset.path, parts, tmp_path / "parts")
+    assert list(read_reports(tmp_path / "parts/play")) == ["play_0000"]
+    merged = merge_datasets([tmp_path / "parts/play", tmp_path / "parts/demo"], tmp_path / "all2")
+    assert read_reports(merged.path) == read_reports(dataset.path)
 
 
 def test_another_contract_is_refused_with_the_difference(tmp_path, dataset, lowdim_contract):

@@ -10,17 +10,16 @@ import numpy as np
 import pytest
 
 from diwa.data.alignment import KeyAlignment
-from diwa.data.build_report import BagReport, Segment, write_report
+from diwa.data.build_report import write_report
 from diwa.data.combine import merge_datasets
 from diwa.data.dataset import Dataset, DatasetWriter
 from diwa.data.doctor import examine
 from diwa.data.frames import compose_observation
-from diwa.data.previous_actions import ActionCounts
 from diwa.errors import ConfigError
 from diwa.sim.play import PlayGenerator
 from diwa.sim.play_table import PlayTableConfig, PlayTableEnv
 from diwa.sim.skills import ScriptedSkill, SkillStyle
-from made_up_robot import EPISODES, Arrays, Change, episode, rewrite, robot_dataset
+from made_up_robot import EPISODES, Arrays, Change, build_report, episode, rewrite, robot_dataset
 
 BAD = "play_0001"
 
@@ -296,27 +295,11 @@ def test_deleted_episodes_are_not_examined(tmp_path, camera_contract):
     assert examine(tmp_path).findings == ()
 
 
-def report_of(name: str, **changes: object) -> BagReport:
-    """What a build without trouble says of a bag that became one episode."""
-    good = KeyAlignment(received=150, late=0, used=150, held=0, missing=0, oldest_s=0.0)
-    values: dict[str, object] = {
-        "fingerprint": "0",
-        "labels": ("play", "", "unknown"),
-        "bag": f"bag_{name}",
-        "frames": 150,
-        "rate_hz": 30.0,
-        "segments": (Segment(cause="start", episode=name, frames=150, start_ns=0, end_ns=1),),
-        "keys": {"ee_pose": good, "scene_state": good},
-        "actions": ActionCounts(derived=False),
-    }
-    return BagReport.model_validate({**values, **changes})
-
-
 def test_remarks_of_the_build_are_warnings(tmp_path, lowdim_contract):
     dataset = robot_dataset(tmp_path, lowdim_contract)
-    write_report(tmp_path, "play_0000", report_of("play_0000"))
+    write_report(tmp_path, "play_0000", build_report("play_0000"))
     held = KeyAlignment(received=90, late=0, used=150, held=60, missing=0, oldest_s=0.04)
-    write_report(tmp_path, BAD, report_of(BAD, keys={"ee_pose": held}))
+    write_report(tmp_path, BAD, build_report(BAD, keys={"ee_pose": held}))
     (finding,) = examine(tmp_path).findings
     assert (finding.check, finding.severity, finding.episode) == ("build", "warning", BAD)
     assert "ee_pose held in 40% of the frames" in finding.what

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from diwa.data.arrays import array_specs
+from diwa.data.build_report import read_reports, write_report
 from diwa.data.contract import Contract
 from diwa.data.dataset import Dataset
 from diwa.data.manifest import (
@@ -166,6 +167,10 @@ def _link(contract: Contract, chosen: Mapping[str, Origin], out: Path) -> Datase
         rows.append(row)
     for key in array_specs(contract):
         fsync_path(out / "shards" / key)
+    for folder in {folder for folder, _ in chosen.values()}:
+        for name, report in read_reports(folder).items():
+            if all(chosen.get(episode) == (folder, episode) for episode in report.episodes):
+                write_report(out, name, report)
     rows.sort(key=lambda row: row.id)
     return Dataset(out, write_manifest(out, contract, rows))
 

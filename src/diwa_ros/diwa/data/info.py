@@ -120,7 +120,8 @@ def _describe_dataset(path: Path) -> str:
         for report in read_reports(path).values()
         if {info.id for info in dataset.episodes} & set(report.episodes)
     ]
-    built = "\n  ".join(["", "", "built from bags", *as_text(reports).splitlines()])
+    lines = ["", "", "  built from bags", *(f"  {line}" for line in as_text(reports).splitlines())]
+    built = "\n".join(line.rstrip() for line in lines)
     return "\n".join(
         [
             f"dataset {path}",

@@ -83,7 +83,7 @@ def check_table(folder: Path, contract: Contract | None = None) -> Table:
         if record is not None:
             records[info.id] = record
     if manifest.hash != table_hash(manifest.contract, manifest.episodes):
-        findings.append(_stale(folder, "hash", "its hash is not that of its table and contract"))
+        findings.append(_stale(folder, "table", "its hash is not that of its rows and contract"))
     findings += _check_statistics(folder, manifest, records)
     return Table(manifest, records, findings + check_leftovers(folder, manifest))
 
