@@ -23,7 +23,7 @@ import pydantic
 from diwa.config import Config, config_hash, load_config
 from diwa.data.build import build_dataset
 from diwa.data.dataset import Dataset
-from diwa.data.episode import find_bags
+from diwa.data.episode import STOPPED, find_bags, read_episode
 from diwa.errors import ConfigError
 from diwa.files import read_json
 from diwa.train.experiment import ExperimentConfig
@@ -93,8 +93,10 @@ class Demo:
         return {name: record.fingerprint for name, record in records.items()}
 
     def _bags(self, stage: str) -> list[Path]:
+        """The whole episodes; those that were cut are recorded again."""
         folder = self.run.stage_dir(stage) / "bags"
-        return find_bags(folder) if folder.exists() else []
+        records = {bag: read_episode(bag) for bag in find_bags(folder)} if folder.exists() else {}
+        return [bag for bag, r in records.items() if not r.recovered and r.reason != STOPPED]
 
     def _recording_stages(self) -> list[Stage]:
         profile = self.profile

@@ -103,6 +103,7 @@ class BagWriter:
         if opening is not None:
             self._lock = BagLock(path)
             write_json(path / UNFINISHED, opening.model_dump(mode="json"))
+            fsync_path(path.parent)
 
     def add_topic(self, topic: str, name: str) -> None:
         """Record a further topic, of message type `name`; again does no harm."""

@@ -17,6 +17,7 @@ from diwa.files import read_json, write_json
 
 FILE_NAME = "episode.json"
 UNFINISHED = "unfinished.json"  # in place of it, while the bag is being recorded
+STOPPED = "the recorder was stopped"  # reason of an episode that was cut by its recorder's end
 DISCARDED = "discarded"  # folder beside the bags for those that were thrown away
 
 # Names files, so nothing that a file system or a shell would read otherwise.
