@@ -7,12 +7,14 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from diwa.data import recovery
+from diwa.data.background_writer import BackgroundWriter
 from diwa.data.bag_folder import BagFolder
 from diwa.data.bag_lock import BagLock, is_locked
 from diwa.data.bags import BagReader, BagWriter, contract_topics
@@ -319,6 +321,57 @@ def test_kill_9_of_the_writer_loses_nothing_that_was_handed_over(tmp_path, root,
     recover_bag(bag)
     assert len(read(bag)) == MESSAGES
     assert_is_finished(bag)
+
+
+class BrokenError(RuntimeError):
+    pass
+
+
+def test_any_error_of_the_library_stops_the_writing_and_leaves_the_bag(
+    tmp_path, lowdim_contract, monkeypatch
+):
+    bag = tmp_path / "e_0001"
+    writer = BackgroundWriter(begin(bag, lowdim_contract))
+
+    def fail(self):
+        raise BrokenError("no more")
+
+    monkeypatch.setattr(BagWriter, "flush", fail)
+    writer._threads[0].join(30)
+    for act in (writer.check, lambda: writer.write("ee_pose", "", 0, b"")):
+        with pytest.raises(OSError, match="BrokenError: no more"):
+            act()
+    monkeypatch.undo()
+    record = EpisodeRecord(id=bag.name, kind="play", contract=lowdim_contract)
+    with pytest.raises(OSError, match="no more"):
+        writer.close(record, {})
+    assert not find_bags(tmp_path)
+    assert BagFolder(tmp_path).broken_off() == [bag]
+    assert recover_bag(bag).recovered
+
+
+def test_messages_that_wait_for_the_disk_are_bounded(tmp_path, lowdim_contract, monkeypatch):
+    bag = tmp_path / "e_0001"
+    writer = BackgroundWriter(begin(bag, lowdim_contract), most_bytes=1000)
+    released = threading.Event()
+    monkeypatch.setattr(BagWriter, "flush", lambda self: released.wait(30))
+    data = bytes(100)
+    with pytest.raises(OSError, match="the disk is too slow"):
+        while True:
+            writer.write("ee_pose", "geometry_msgs/msg/PoseStamped", 1, data)
+    released.set()
+    writer.discard()
+    assert not bag.exists()
+
+
+def test_bag_that_cannot_be_marked_leaves_nothing_behind(tmp_path, lowdim_contract, monkeypatch):
+    def no_space(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("diwa.data.bags.write_json", no_space)
+    with pytest.raises(OSError, match="No space left"):
+        begin(tmp_path / "e_0001", lowdim_contract)
+    assert not (tmp_path / "e_0001").exists()
 
 
 def test_scan_says_what_is_no_mcap_file(tmp_path):

@@ -138,7 +138,10 @@ class EpisodeServices:
         end_ns = time_ns(request.end)
         if end_ns and not await self._waiting.until(lambda: recording.reached(end_ns), WAIT_S):
             self._node.get_logger().warning("the last messages did not arrive: ended without")
-        self._close(request, response, session, recording)
+        try:
+            self._close(request, response, session, recording)
+        except (OSError, ConfigError) as error:
+            response.message = str(error)
         answer.set_result(response)
         return response
 

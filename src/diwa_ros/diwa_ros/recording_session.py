@@ -80,11 +80,14 @@ class RecordingSession:
         self._next_id()  # says it now if the prefix cannot be used
 
     def free_bytes(self) -> int:
-        """Free space on the disk of the bags."""
+        """Free space on the disk of the bags; none where it is gone."""
         path = self.folder.path.absolute()
-        while not path.is_dir():
+        while not path.is_dir() and path != path.parent:
             path = path.parent
-        return shutil.disk_usage(path).free
+        try:
+            return shutil.disk_usage(path).free
+        except OSError:
+            return 0
 
     def begin(
         self, task: str, note: str, start_ns: int = 0, remembered: Iterable[Arrival] = ()

@@ -71,9 +71,9 @@ class BackgroundWriter:
             for topic, name in topics.items():
                 self._bag.add_topic(topic, name)
             self._bag.close(record)
-        except OSError:
+        except Exception as error:  # each library has errors of its own
             self._bag.abandon()
-            raise
+            raise _as_os_error(error) from error
 
     def abandon(self) -> None:
         """Stop and leave the bag for recovery."""
@@ -95,8 +95,8 @@ class BackgroundWriter:
             try:
                 self._drain()
                 self._bag.flush()
-            except OSError as error:
-                self._error = error
+            except Exception as error:  # each library has errors of its own
+                self._error = _as_os_error(error)
                 return
 
     def _sync_often(self) -> None:
@@ -115,3 +115,7 @@ class BackgroundWriter:
             self._bag.add_topic(topic, name)
             self._bag.write(topic, log_ns, data)
             self._written += len(data)
+
+
+def _as_os_error(error: Exception) -> OSError:
+    return error if isinstance(error, OSError) else OSError(f"{type(error).__name__}: {error}")

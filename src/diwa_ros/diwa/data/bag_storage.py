@@ -21,11 +21,12 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, cast
 
 from rosbags.interfaces import Connection
-from rosbags.rosbag2 import StoragePlugin, Writer
+from rosbags.rosbag2 import StoragePlugin, Writer, WriterError
 from rosbags.rosbag2.storage_mcap import McapWriter
 from rosbags.typesys.store import Typestore
 
 from diwa.data.message_types import typestore_for
+from diwa.errors import ConfigError
 
 Backend = Literal["auto", "rosbags", "rosbag2_py"]
 SMALL_CHUNKS = "chunkSize: 4096\ncompression: None\n"  # options of rosbag2's MCAP plugin
@@ -54,8 +55,11 @@ class RosbagsStorage:
     """Writes with `rosbags`."""
 
     def __init__(self, path: Path) -> None:
-        self._writer = Writer(path, version=9, storage_plugin=StoragePlugin.MCAP)
-        self._writer.open()
+        try:
+            self._writer = Writer(path, version=9, storage_plugin=StoragePlugin.MCAP)
+            self._writer.open()
+        except WriterError as error:
+            raise ConfigError(f"{path}: {error}", hint="choose another episode id") from error
         self._connections: dict[str, Connection] = {}
 
     @property
@@ -136,7 +140,8 @@ class Rosbag2Storage:
 
     def abandon(self) -> None:
         """Let go of the file; the library knows no other way than to finish it."""
-        self.close()
+        with contextlib.suppress(RuntimeError, OSError):  # of a full disk
+            self.close()
 
 
 STORAGES: dict[str, type[RosbagsStorage] | type[Rosbag2Storage]] = {

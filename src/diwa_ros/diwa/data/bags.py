@@ -101,9 +101,11 @@ class BagWriter:
         named = {self._name(topic): kind for topic, kind in wanted.items()}
         self._storage: Storage | None = open_storage(path, named, backend)
         if opening is not None:
-            self._lock = BagLock(path)
-            write_json(path / UNFINISHED, opening.model_dump(mode="json"))
-            fsync_path(path.parent)
+            try:
+                self._mark(opening)
+            except OSError:
+                self.discard()
+                raise
 
     def add_topic(self, topic: str, name: str) -> None:
         """Record a further topic, of message type `name`; again does no harm."""
@@ -147,14 +149,22 @@ class BagWriter:
     def abandon(self) -> None:
         """Let go of a bag that cannot be finished; recovery takes what is in it."""
         storage, self._storage = self._storage, None
-        if storage is not None:
-            storage.abandon()
-        self._unlock()
+        try:
+            if storage is not None:
+                storage.abandon()
+        finally:
+            self._unlock()
 
     def discard(self) -> None:
         """Close the bag and remove its folder."""
         self.abandon()
         shutil.rmtree(self.path)
+
+    def _mark(self, opening: EpisodeRecord) -> None:
+        """Say that the bag is being written, and what it will be."""
+        self._lock = BagLock(self.path)
+        write_json(self.path / UNFINISHED, opening.model_dump(mode="json"))
+        fsync_path(self.path.parent)
 
     @property
     def _open(self) -> Storage:
@@ -187,7 +197,7 @@ class BagReader:
                 self.unreadable,
                 got=error,
                 expected="a finished rosbag2 folder",
-                hint="a recording that was broken off cannot be used; record it again",
+                hint="diwa dataset repair mends a recording that was broken off, as far as it goes",
             ) from error
 
     def __enter__(self) -> BagReader:
