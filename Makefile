@@ -43,11 +43,11 @@ endif
 endif
 endif
 
-.PHONY: help setup lint type test demo bench clean
+.PHONY: help setup lint type test demo bench results-lowdim clean
 
 help: ## show this text
 	@printf 'make TARGET [NAME=value ...]\n\n'
-	@sed -nE 's/^([a-z]+):.*## (.*)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 12
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 18
 	@printf '\n  ARGS="-k safety"       handed to pytest, to the demo or to the benchmarks\n'
 	@printf '  PROFILE=smoke          of the demo: tiny settings, a few minutes, no claim\n'
 	@printf '  PYTHON=python3.12      what to make the environment of (3.10, 3.11 or 3.12)\n'
@@ -70,8 +70,11 @@ test: $(STAMPS)/dev $(STAMPS)/ready ## run the tests
 demo: $(STAMPS)/ready ## record, train, adapt, evaluate and deploy in simulation; writes a report
 	@$(BIN)/python -m diwa_ros.demo --profile $(PROFILE) $(ARGS)
 
-bench: $(STAMPS)/ready ## measure speed; figures go to runs/bench.json
+bench: $(STAMPS)/dev $(STAMPS)/ready ## measure speed; figures go to runs/bench.json
 	@for file in benchmarks/bench_*.py; do $(BIN)/python $$file $(ARGS); done
+
+results-lowdim: $(STAMPS)/ready ## all skills in simulation, low-dimensional: hours; docs/results.md
+	@$(BIN)/python benchmarks/results_lowdim.py $(ARGS)
 
 clean: ## remove caches and build output; keeps the environment and runs/
 	rm -rf build install log .pytest_cache .mypy_cache .ruff_cache .hypothesis play_log
