@@ -15,7 +15,7 @@ from diwa.data.contract import Contract
 from diwa.data.frames import Frame
 from diwa.data.shards import EpisodeShards, WrittenEpisode
 
-FRAMES_AT_ONCE = 64
+FRAMES_AT_ONCE = 16  # few enough to stay in the processor's cache
 
 
 class SegmentWriter:
