@@ -39,7 +39,7 @@ class Recorder:
         self.killed_at = float("inf")
         self.episode = ""
         self.reports: list[tuple[float, int]] = []  # when, messages
-        self._recording = False
+        self.active = self._recording = False
         graph.node.create_subscription(RecorderStatus, f"{name}/status", self._on_status, 10)
         settings = {
             "contract": CONTRACT,
@@ -53,7 +53,7 @@ class Recorder:
         graph.processes[name] = self.process
 
     def _on_status(self, status):
-        self._recording = status.recording
+        self.active, self._recording = status.active, status.recording
         if status.recording:
             self.episode = status.episode_id
             self.reports.append((time.monotonic(), status.messages))
@@ -61,6 +61,11 @@ class Recorder:
     @property
     def runs(self):
         return self._recording and bool(self.reports) and self.reports[-1][1] > 0
+
+    @property
+    def is_quiet(self):
+        """Whether nothing came from one report to the next."""
+        return self.reports[-1][1] == self.reports[-2][1]
 
     @property
     def ended(self):
@@ -75,6 +80,21 @@ class Recorder:
         return max(kept, default=0)
 
 
+def press(graph, joystick, button, until):
+    """Press a button now and then until it has done what it should."""
+    pressed_at = 0.0
+    state = 0
+
+    def done():
+        nonlocal pressed_at, state
+        if time.monotonic() - pressed_at > 0.25:
+            pressed_at, state = time.monotonic(), 1 - state
+            joystick.publish(Joy(buttons=[state * (button == b) for b in (START, END)]))
+        return until()
+
+    graph.wait_until(done, f"effect of button {button}")
+
+
 class Wave:
     """A bridge and recorders that have all begun an episode."""
 
@@ -85,21 +105,7 @@ class Wave:
         self.recorders = [
             Recorder(graph, f"w{number}r{index}", folder) for index in range(RECORDERS)
         ]
-        self.press(START, lambda: all(recorder.runs for recorder in self.recorders))
-
-    def press(self, button, until):
-        """Press a button now and then until it has done what it should."""
-        pressed_at = 0.0
-        state = 0
-
-        def done():
-            nonlocal pressed_at, state
-            if time.monotonic() - pressed_at > 0.25:
-                pressed_at, state = time.monotonic(), 1 - state
-                self.joystick.publish(Joy(buttons=[state * (button == b) for b in (START, END)]))
-            return until()
-
-        self.graph.wait_until(done, f"effect of button {button}")
+        press(graph, joystick, START, lambda: all(recorder.runs for recorder in self.recorders))
 
     def kill_at_random(self, rng, bridge_alone):
         """One victim per moment; the last moment takes the bridge, with a recorder or alone."""
@@ -120,7 +126,7 @@ class Wave:
     def end_survivor(self):
         """End the episode of the one recorder that outlives the bridge, and stop it."""
         survivor = self.recorders[-1]
-        self.press(END, lambda: survivor.ended)
+        press(self.graph, self.joystick, END, lambda: survivor.ended)
         assert survivor.process.stop() == 0, survivor.process.log_text()
 
 
@@ -154,7 +160,8 @@ def test_kill_9_loses_a_second_of_the_running_episode_at_most(graph, lowdim_cont
             bag = folder / wave.recorders[-1].episode
             earlier[bag] = hashes(bag)
     final = Recorder(graph, "final", folder)
-    graph.wait_until(lambda: not list(folder.glob(f"*/{UNFINISHED}")), "repair")
+    graph.wait_until(lambda: final.active, "repair, and activation after it")
+    assert not list(folder.glob(f"*/{UNFINISHED}"))
     assert final.process.stop() == 0, final.process.log_text()
     assert_all_is_there(folder, recorders, lowdim_contract)
     for bag, content in earlier.items():
@@ -201,3 +208,28 @@ def assert_dataset_is_sound(out, folder):
             assert frames < 3, f"{bag} was left out of the dataset"
         else:
             assert frames - 2 <= lengths[bag.name] <= frames
+
+
+def test_bridge_that_is_killed_and_started_again_is_recorded_on(graph, lowdim_contract):
+    """Its simulation time begins anew: stamps are kept as they are, and the episode is flagged."""
+    folder = graph.folder / "bags"
+    joystick = graph.node.create_publisher(Joy, "joy", 10)
+    recorder = Recorder(graph, "one", folder)
+    first = graph.start("calvin_bridge", contract=CONTRACT, real_time_factor=1.0)
+    press(graph, joystick, START, lambda: recorder.runs and recorder.reports[-1][1] > 120)
+    first.send(signal.SIGKILL)
+    first.wait(30)
+    graph.wait_until(lambda: recorder.is_quiet, "silence")
+    before = recorder.reports[-1][1]
+    graph.start("calvin_bridge", contract=CONTRACT, real_time_factor=1.0)
+    graph.wait_until(lambda: recorder.reports[-1][1] > before + 40, "messages of the second bridge")
+    press(graph, joystick, END, lambda: recorder.ended)
+    bag = folder / recorder.episode
+    record, stamps = read_episode(bag), read(bag)["/ee_pose"]
+    (start,) = np.flatnonzero(np.diff(stamps) < 0) + 1
+    assert start > 20 and len(stamps) > start + 5
+    for part in (stamps[:start], stamps[start:]):
+        assert np.all(abs(np.diff(part) - lowdim_contract.period_ns) < 10)
+    assert not record.recovered
+    assert any("ee_pose: " in problem for problem in record.problems)
+    assert not any("publishers at the same time" in problem for problem in record.problems)

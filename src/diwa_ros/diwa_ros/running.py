@@ -57,6 +57,8 @@ def run_node(
     except ExternalShutdownException:
         return 0
     except ConfigError as error:
+        if not rclpy.ok():
+            return 0  # a signal came while the node was brought up
         get_logger("diwa").fatal(str(error))
         return 2
     except Exception:
