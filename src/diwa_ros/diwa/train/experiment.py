@@ -137,6 +137,7 @@ class ExperimentConfig(Config):
     ppo: PPOConfig = PPOConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     online: OnlineConfig | None = None
+    save_every_s: PositiveFloat = 60.0  # how much work a crash may cost
     claim: bool = True  # False: a rehearsal whose figures say nothing about the method
 
     def of_referee(self) -> ExperimentConfig:

@@ -17,8 +17,6 @@ from diwa.train.run import StageContext
 from diwa.train.state import load_state, save_state
 from diwa.train.stop import Interrupted
 
-SAVE_EVERY_S = 60.0
-
 
 def cosine(start: float, end: float, step: int, steps: int) -> float:
     """Half a cosine from `start` at step 0 to `end` at `steps`: for learning rates."""
@@ -99,12 +97,10 @@ def run_loop(
     total: int,
     state: LoopState,
     step: Callable[[int], Mapping[str, float]],
-    *,
-    save_every_s: float = SAVE_EVERY_S,
 ) -> None:
     """Call `step(index)` for all steps that are left; `step` may set `state.step` to `total`.
 
-    The state is saved every `save_every_s` seconds, at the end, and when asked to stop.
+    The state is saved every `context.save_every_s` seconds, at the end, and when asked to stop.
 
     Raises:
         Interrupted: after saving, when a stop was asked for.
@@ -123,7 +119,7 @@ def run_loop(
         if context.stop:
             state.save(path)
             raise Interrupted(context.stop.reason)
-        if time.monotonic() - saved > save_every_s:
+        if time.monotonic() - saved > context.save_every_s:
             state.save(path)
             saved = time.monotonic()
     state.save(path)

@@ -125,7 +125,8 @@ def learning_stages(
         "evaluate": evaluate,
         "online": online,
     }
-    return [Stage(name, marks[name], work[name]) for name in STAGES if name in marks]
+    saving = config.save_every_s
+    return [Stage(name, marks[name], work[name], saving) for name in STAGES if name in marks]
 
 
 def prepare_run(run: Run, config: ExperimentConfig) -> torch.device:

@@ -36,6 +36,8 @@ from diwa.train.stop import Interrupted, StopFlag, stop_on_signals
 
 __all__ = ["Interrupted", "Run", "Stage", "StageContext", "StageRecord", "StopFlag", "run_stages"]
 
+SAVE_EVERY_S = 60.0
+
 
 @dataclass(frozen=True, slots=True)
 class StageContext:
@@ -46,6 +48,7 @@ class StageContext:
     metrics: MetricsLog
     stop: StopFlag
     resumed: bool = False  # the folder holds the beginnings of this very stage
+    save_every_s: float = SAVE_EVERY_S  # how much work a crash may cost
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,7 @@ class Stage:
     name: str
     fingerprint: str  # hash of everything that the result depends on
     run: Callable[[StageContext], Mapping[str, Any]]
+    save_every_s: float = SAVE_EVERY_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +186,7 @@ def _run_stage(
     resumed = _prepare(run, stage)
     parts = Parts(directory / "parts.json", stage.fingerprint, clock)
     metrics = MetricsLog(directory)
-    context = StageContext(directory, progress, metrics, stop, resumed)
+    context = StageContext(directory, progress, metrics, stop, resumed, stage.save_every_s)
     try:
         with parts.part():
             result = plain(stage.run(context))
