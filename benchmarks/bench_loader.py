@@ -131,7 +131,7 @@ def resident_growth(path: Path) -> float:
     before = psutil.Process().memory_info().rss
     for _ in range(60):
         load()
-    return (psutil.Process().memory_info().rss - before) / 1e6
+    return max(0, psutil.Process().memory_info().rss - before) / 1e6
 
 
 def measure_memory(folder: Path, episodes: int) -> dict[str, dict[str, float]]:
@@ -145,7 +145,7 @@ def measure_memory(folder: Path, episodes: int) -> dict[str, dict[str, float]]:
         with context.Pool(1) as pool:
             growth = pool.apply(resident_growth, (path,))
         figures[f"{size:.0f} MB"] = {"dataset_mb": size, "growth_mb": growth}
-        print(f"dataset of {size:.0f} MB: {growth:+.1f} MB resident after 60 batches")
+        print(f"dataset of {size:.0f} MB: {growth:.1f} MB more resident after 60 batches")
     return figures
 
 
