@@ -334,3 +334,27 @@ def test_frames_do_not_depend_on_the_order_between_keys(recording, random):
         for frames, _ in (frames_of(contract, order) for order in [*orders, shuffled])
     ]
     assert results[0] == results[1] == results[2]
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.integers(4, 30),
+    st.sampled_from([0, -11 * MS, 2 * MS, 12 * MS]),
+    st.sets(st.integers(0, 29), max_size=6),
+    st.sampled_from([0, 10 * MS, 40 * MS, 80 * MS]),
+)
+def test_hold_gives_the_same_frames_while_nothing_lags_by_the_tolerance(steps, phase, lost, delay):
+    contract = contract_of(a={}, b={"alignment": "hold", "tolerance_s": 0.12})
+    others = steps_of("a", steps) + steps_of("action", steps)
+    held = steps_of("b", steps, phase, lost)
+    results = []
+    for lag in (0, delay):
+        arrivals = [(at, sample) for sample in others for at in [sample[1]]]
+        arrivals += [(sample[1] + lag, sample) for sample in held]
+        ordered = [sample for _, sample in sorted(arrivals, key=lambda pair: pair[0])]
+        # Time goes on for the others, so that the last frames come out as well.
+        ending = [("a", stamp(steps + n), steps + n) for n in range(8)]
+        frames, builder = frames_of(contract, ordered + ending)
+        results.append([(f.stamp_ns, values([f], "a"), values([f], "b"), f.cause) for f in frames])
+        assert builder.alignment["b"].late == 0
+    assert results[0] == results[1]
