@@ -14,6 +14,9 @@ from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPo
 from diwa.data.contract import Stream
 
 OBSERVATION_DEPTH = 50  # more than a second at 30 Hz, or a burst in step with the actions
+# A message lost on the way is asked for again, with Fast DDS perhaps only after 3 s: what a
+# reliable publisher does not keep for longer is then lost for good.
+PUBLISHED_DEPTH = 120
 
 
 def reliable(depth: int, durability: DurabilityPolicy = DurabilityPolicy.VOLATILE) -> QoSProfile:
@@ -26,7 +29,7 @@ def reliable(depth: int, durability: DurabilityPolicy = DurabilityPolicy.VOLATIL
     )
 
 
-OBSERVATION = reliable(OBSERVATION_DEPTH)
+OBSERVATION = reliable(PUBLISHED_DEPTH)
 COMMAND = reliable(10)
 STATUS = reliable(10)
 DIAGNOSTICS = reliable(10)
