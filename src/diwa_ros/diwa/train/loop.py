@@ -16,6 +16,7 @@ from torch import nn
 from diwa.train.run import StageContext
 from diwa.train.state import load_state, save_state
 from diwa.train.stop import Interrupted
+from diwa.train.team import Team
 
 
 def cosine(start: float, end: float, step: int, steps: int) -> float:
@@ -42,6 +43,11 @@ class Randomness:
     def __init__(self, seed: int, device: torch.device) -> None:
         self.cpu = torch.Generator().manual_seed(seed)
         self.device = torch.Generator(device=device).manual_seed(seed + 1)
+
+    def restart(self, seed: int) -> None:
+        """Begin again from another seed."""
+        self.cpu.manual_seed(seed)
+        self.device.manual_seed(seed + 1)
 
     def state(self) -> dict[str, Any]:
         """Both generators' states."""
@@ -97,14 +103,18 @@ def run_loop(
     total: int,
     state: LoopState,
     step: Callable[[int], Mapping[str, float]],
+    team: Team | None = None,
 ) -> None:
     """Call `step(index)` for all steps that are left; `step` may set `state.step` to `total`.
+
+    In a team all processes take the same steps; the leader saves, and says when to stop.
 
     The state is saved every `context.save_every_s` seconds, at the end, and when asked to stop.
 
     Raises:
         Interrupted: after saving, when a stop was asked for.
     """
+    team = team if team is not None else Team()
     path = context.directory / "state"
     if context.resumed and path.exists():
         state.load(path)
@@ -116,11 +126,12 @@ def run_loop(
         shown = step(index)
         context.progress.advance(1, **shown)
         state.step = max(state.step, index) + 1
-        if context.stop:
-            state.save(path)
-            raise Interrupted(context.stop.reason)
-        if time.monotonic() - saved > context.save_every_s:
+        stop = team.agree(bool(context.stop))
+        if team.leads and (stop or time.monotonic() - saved > context.save_every_s):
             state.save(path)
             saved = time.monotonic()
-    state.save(path)
+        if stop:
+            raise Interrupted(context.stop.reason or "the leading process was stopped")
+    if team.leads:
+        state.save(path)
     context.progress.finish()

@@ -5,8 +5,10 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -20,10 +22,13 @@ from diwa.train.classifier_stage import train_classifier
 from diwa.train.experiment import ExperimentConfig
 from diwa.train.finetune_stage import finetune
 from diwa.train.gate_stage import judge_world_model
+from diwa.train.metrics import MetricsLog
 from diwa.train.policy_stage import train_policy
-from diwa.train.progress import make_progress
+from diwa.train.progress import NullProgress, make_progress
 from diwa.train.results import CHECKPOINT, write_results
 from diwa.train.run import Run, Stage, StageContext, run_stages
+from diwa.train.stop import StopFlag
+from diwa.train.team import Team
 from diwa.train.world_model_stage import train_world_model
 
 REFEREE_STAGES = ("referee_world_model", "referee_classifier")  # where a referee is configured
@@ -86,9 +91,22 @@ def fingerprints(config: ExperimentConfig, dataset: Dataset) -> dict[str, str]:
 
 
 def learning_stages(
-    run: Run, dataset: Dataset, config: ExperimentConfig, device: torch.device
+    run: Run,
+    dataset: Dataset,
+    config: ExperimentConfig,
+    device: torch.device,
+    team: Team | None = None,
 ) -> list[Stage]:
-    """All learning stages of an experiment over a dataset, for `run_stages`."""
+    """All learning stages of an experiment over a dataset, for `run_stages`.
+
+    Args:
+        run: the folder.
+        dataset: to learn from.
+        config: the experiment.
+        device: of the models.
+        team: processes that share the training of world models; None: this one alone.
+    """
+    team = team if team is not None else Team()
     marks = fingerprints(config, dataset)
     folders = {name: run.stage_dir(name) / "model" for name in STAGES}
 
@@ -108,8 +126,13 @@ def learning_stages(
         target = sum(evaluated.result["adapted"]) / len(evaluated.result["adapted"])
         return finetune_online(context, dataset, config, device, folders, target)
 
+    def fit(name: str, context: StageContext, settings: ExperimentConfig) -> Mapping[str, Any]:
+        order = {"stage": name, "directory": str(context.directory), "resumed": context.resumed}
+        team.announce(order)
+        return train_world_model(context, dataset, settings, device, team)
+
     work: dict[str, Callable[[StageContext], Mapping[str, Any]]] = {
-        "world_model": lambda c: train_world_model(c, dataset, config, device),
+        "world_model": lambda c: fit("world_model", c, config),
         "policy": lambda c: train_policy(c, dataset, config, device, folders["world_model"]),
         "classifier": lambda c: train_classifier(
             c, dataset, config, device, folders["world_model"]
@@ -142,13 +165,51 @@ def main_train(arguments: argparse.Namespace) -> int:
     config = load_config(ExperimentConfig, Path(arguments.config), arguments.overrides)
     dataset = Dataset.open(Path(arguments.data))
     run = Run(Path(arguments.run))
+    team = Team.join(choose_device(config.device))
+    if not team.leads:
+        return _follow(team, dataset, config)
     device = prepare_run(run, config)
     progress = make_progress(arguments.progress)
+    stages = learning_stages(run, dataset, config, device, team)
     try:
-        run_stages(run, learning_stages(run, dataset, config, device), progress, arguments.until)
+        run_stages(run, stages, progress, arguments.until)
+        team.announce(None)
     except ConfigError:  # the gate, perhaps: the report shows what it measured
         write_results(run, config, dataset)
         raise
+    finally:
+        team.leave()
     if arguments.until in (None, STAGES[-1]):
         progress.message(f"report: {write_results(run, config, dataset)}")
+    return 0
+
+
+def _follow(team: Team, dataset: Dataset, config: ExperimentConfig) -> int:
+    """A process that is not the first of its team: takes part in the shared stages only."""
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)
+    device = choose_device(config.device)
+    if device.type == "cuda":
+        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+
+    def take_part(settings: Callable[[], ExperimentConfig]) -> Callable[[Mapping[str, Any]], None]:
+        def work(order: Mapping[str, Any]) -> None:
+            folder = Path(order["directory"])
+            with TemporaryDirectory() as scratch:  # the leader keeps the metrics
+                context = StageContext(
+                    folder, NullProgress(), MetricsLog(Path(scratch)), StopFlag(), order["resumed"]
+                )
+                train_world_model(context, dataset, settings(), device, team)
+
+        return work
+
+    try:
+        team.follow(
+            {
+                "world_model": take_part(lambda: config),
+                "referee_world_model": take_part(config.of_referee),
+            }
+        )
+    finally:
+        team.leave()
     return 0

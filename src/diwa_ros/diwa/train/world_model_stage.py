@@ -15,15 +15,41 @@ from diwa.train.experiment import ExperimentConfig, WorldModelTraining
 from diwa.train.loop import LoopState, Randomness, cosine, run_loop
 from diwa.train.models import make_world_model, world_model_meta
 from diwa.train.run import StageContext
+from diwa.train.team import Team
 from diwa.train.windows import Batch, WindowSampler, split_episodes
 from diwa.world_model.model import WorldModel, WorldModelLoss
 
 
+class _Step(nn.Module):
+    """The loss as a forward pass, which is what DistributedDataParallel averages gradients of."""
+
+    def __init__(self, model: WorldModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, batch: Batch, generator: torch.Generator) -> WorldModelLoss:
+        """The loss of a batch."""
+        return _loss(self.model, batch, generator)
+
+
 def train_world_model(
-    context: StageContext, dataset: Dataset, config: ExperimentConfig, device: torch.device
+    context: StageContext,
+    dataset: Dataset,
+    config: ExperimentConfig,
+    device: torch.device,
+    team: Team | None = None,
 ) -> dict[str, float]:
-    """Train on play windows, watch the loss on held-out episodes, save the weights."""
+    """Train on play windows, watch the loss on held-out episodes, save the weights.
+
+    Args:
+        context: of the stage.
+        dataset: with play.
+        config: the experiment.
+        device: of the model.
+        team: processes that share every batch; None: this one alone.
+    """
     settings = config.world_model_training
+    team = team if team is not None else Team()
     torch.manual_seed(config.seed)
     model = make_world_model(config, dataset).to(device)
     train_ids, held_ids = split_episodes(dataset, "play", settings.holdout, config.seed)
@@ -38,6 +64,8 @@ def train_world_model(
         fused=True,
     )
     random = Randomness(config.seed, device)
+    batch_size = team.share(settings.batch)
+    step_loss = team.wrap(_Step(model))
     state = LoopState({"model": model}, {"optimiser": optimiser}, {"random": random})
     last = {"loss": 0.0}
     final_lr = settings.lr if settings.final_lr is None else settings.final_lr
@@ -45,22 +73,26 @@ def train_world_model(
     def step(index: int) -> dict[str, float]:
         for group in optimiser.param_groups:
             group["lr"] = cosine(settings.lr, final_lr, index, settings.steps)
-        batch = sampler.sample(settings.batch, random.cpu).to(device)
-        loss = _loss(model, batch, random.device)
+        if team.size > 1:
+            random.restart(team.seed(config.seed, index))
+        batch = sampler.sample(batch_size, random.cpu).to(device)
+        loss = step_loss(batch, random.device)
         optimiser.zero_grad(set_to_none=True)
         loss.total.backward()
         norm = nn.utils.clip_grad_norm_(model.parameters(), settings.max_grad_norm)
         optimiser.step()
-        if index % 20 == 0 or index == settings.steps - 1:
+        if team.leads and (index % 20 == 0 or index == settings.steps - 1):
             last["loss"] = float(loss.total.detach())
             context.metrics.log(index, grad_norm=float(norm), **_figures(loss))
-        if (index + 1) % settings.eval_every == 0 or index == settings.steps - 1:
+        judged = (index + 1) % settings.eval_every == 0 or index == settings.steps - 1
+        if team.leads and judged:
             last["held_out"] = _held_out(model, held, settings, config.seed, device)
             context.metrics.log(index, held_out=last["held_out"])
         return last
 
-    run_loop(context, "world model", settings.steps, state, step)
-    save_world_model(context.directory, model, config, dataset, held_ids)
+    run_loop(context, "world model", settings.steps, state, step, team)
+    if team.leads:
+        save_world_model(context.directory, model, config, dataset, held_ids)
     return {"steps": settings.steps, **last}
 
 
