@@ -143,3 +143,21 @@ def test_proprio_of_derived_frames_knows_the_derived_gripper(contract):
 def test_an_action_is_not_taken_where_the_contract_has_none(contract):
     with pytest.raises((AssertionError, ConfigError)):
         FrameBuilder(contract).push("action", 0, np.zeros(7, dtype=np.float32))
+
+
+def test_actions_are_derived_on_demand_from_bags_that_have_none(tmp_path, lowdim_contract):
+    """The recorder heard of no action at all, though its contract names a topic."""
+    robot = LockstepRobot(lowdim_contract, rosbags_factory(lowdim_contract))
+    pairs = [pair for pair in robot.run(90) if pair[0] != "action"]
+    bag = write_bag(tmp_path / "ep", lowdim_contract, pairs)
+    with pytest.raises(ConfigError, match="no episodes"):
+        build_dataset([bag], tmp_path / "data")
+    remarks = read_reports(tmp_path / "data")["ep"].remarks
+    assert any("no executed actions" in remark for remark in remarks)
+    dataset = build_dataset([bag], tmp_path / "data", derive_actions=True)
+    assert dataset.contract == without_actions(lowdim_contract)
+    assert [info.length for info in dataset.episodes] == [90]
+    again = build_dataset([bag], tmp_path / "data", derive_actions=True)
+    assert again.manifest == dataset.manifest
+    with pytest.raises(ConfigError, match="another contract"):
+        build_dataset([bag], tmp_path / "data")

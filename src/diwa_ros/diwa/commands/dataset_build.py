@@ -35,6 +35,11 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
         "--workers", type=count, default=2, help="processes; 0: none but this one (default: 2)"
     )
     command.add_argument(
+        "--derive-actions",
+        action="store_true",
+        help="tell actions from the end effector's poses, whatever was recorded",
+    )
+    command.add_argument(
         "--skip-damaged",
         action="store_true",
         help="leave out bags that cannot be used; exit with 1",
@@ -70,6 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
         workers=arguments.workers,
         progress=make_progress(arguments.progress),
         on_problem=(lambda _, error: problems.append(error)) if arguments.skip_damaged else None,
+        derive_actions=arguments.derive_actions,
     )
     frames = sum(info.length for info in dataset.episodes)
     if arguments.progress != "json":

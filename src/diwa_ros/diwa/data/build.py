@@ -43,6 +43,7 @@ def build_dataset(
     workers: int = 2,
     progress: BuildProgress | None = None,
     on_problem: Problem | None = None,
+    derive_actions: bool = False,
 ) -> Dataset:
     """Make a dataset of exactly these bags; those converted earlier are not read again.
 
@@ -55,6 +56,8 @@ def build_dataset(
             the finished bags.
         on_problem: is told of bags that cannot be used, which are then left out; None: the first
             such bag ends the build.
+        derive_actions: tell actions from the end effector's poses, whatever was recorded; so says
+            the contract of the dataset.
 
     Raises:
         ConfigError: names the bag that cannot be used.
@@ -64,6 +67,9 @@ def build_dataset(
     records = _read_records(bags, contract, on_problem)
     if not records:
         raise ConfigError(f"{out}: none of {len(bags)} bags can be used")
+    contract = contract or next(iter(records.values())).contract
+    if derive_actions:
+        contract = contract.with_derived_actions()
     with _only_build(out):
         return _build(records, out, contract, workers, progress, on_problem)
 
@@ -71,12 +77,11 @@ def build_dataset(
 def _build(
     records: dict[Path, EpisodeRecord],
     out: Path,
-    contract: Contract | None,
+    contract: Contract,
     workers: int,
     progress: BuildProgress | None,
     on_problem: Problem | None,
 ) -> Dataset:
-    contract = contract or next(iter(records.values())).contract
     writer = DatasetWriter(out, contract)
     counter = _Counter(progress, sum(map(bag_seconds, records.values())))
     frames = 0
@@ -179,7 +184,7 @@ def _convert_all(
     """Convert what is not yet converted, in any order."""
     new = []
     for bag, record in records.items():
-        earlier = converted_earlier(bag, record, out)
+        earlier = converted_earlier(bag, record, out, contract)
         if earlier is None:
             new.append(bag)
             continue

@@ -100,6 +100,8 @@ class BagReport(Config):
             if counts.late:
                 found.append(f"{counts.late} late on {key}")
         actions = self.actions
+        if not (actions.derived or actions.received):
+            found.append("no executed actions; --derive-actions tells them from poses")
         if actions.derived and actions.clipped > MOST_CLIPPED * actions.used:
             share = actions.clipped / actions.used
             found.append(f"{share:.0%} of the actions clipped, largest {actions.largest:.2g}")

@@ -15,7 +15,7 @@ from typing import Annotated, Literal
 import pydantic
 import yaml
 
-from diwa.config import Config, config_hash, load_config
+from diwa.config import Config, config_hash, load_config, parse_config
 from diwa.errors import ConfigError
 
 PositiveFloat = Annotated[float, pydantic.Field(gt=0)]
@@ -138,6 +138,12 @@ class Contract(Config):
     def hash(self) -> str:
         """Short hash of everything in the contract."""
         return config_hash(self)
+
+    def with_derived_actions(self) -> Contract:
+        """The same robot, with actions derived from poses; `ConfigError` where there are none."""
+        raw = self.model_dump()
+        raw["action"]["topic"] = ""
+        return parse_config(Contract, raw, f"contract {self.name} with derived actions")
 
     def require_same(self, other: Contract, mine: str, theirs: str) -> None:
         """Raise `ConfigError` with the difference when `other` is another contract."""

@@ -31,10 +31,12 @@ def bag_seconds(record: EpisodeRecord) -> int:
     return max(1, math.ceil(record.duration_s))
 
 
-def converted_earlier(bag: Path, record: EpisodeRecord, out: Path) -> BagReport | None:
+def converted_earlier(
+    bag: Path, record: EpisodeRecord, out: Path, contract: Contract
+) -> BagReport | None:
     """The report of a bag that needs no reading; new labels of the recording are taken over."""
     report = read_report(out, record.id)
-    if report is None or report.fingerprint != _fingerprint(bag, record):
+    if report is None or report.fingerprint != _fingerprint(bag, contract):
         return None
     labels = (record.kind, record.task, record.outcome)
     if report.labels != labels:
@@ -65,7 +67,7 @@ def convert_bag(bag: Path, out: Path, contract: Contract, tick: Tick) -> BagRepo
         ConfigError: names the bag and why it cannot be used.
     """
     record = read_episode(bag)
-    fingerprint = _fingerprint(bag, record)
+    fingerprint = _fingerprint(bag, contract)
     with SegmentWriter(out, contract, record.id) as writer, BagFrames(bag, contract) as frames:
         done = 0
         try:
@@ -176,8 +178,8 @@ class BagFrames:
             )
 
 
-def _fingerprint(bag: Path, record: EpisodeRecord) -> str:
-    """Changes when the recording changes; labels are no part of it."""
+def _fingerprint(bag: Path, contract: Contract) -> str:
+    """Changes when the recording or what is made of it changes; labels are no part of it."""
     files = [path for path in bag.iterdir() if path.suffix in (".mcap", ".yaml")]
     stats = {path.name: [path.stat().st_size, path.stat().st_mtime_ns] for path in files}
-    return config_hash({"files": stats, "contract": record.contract.hash})
+    return config_hash({"files": stats, "contract": contract.hash})
