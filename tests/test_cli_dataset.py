@@ -109,6 +109,7 @@ def test_labels_are_given_listed_and_taken_back(data, dataset_command):
         (("--undo", "demo_0000"), "the last edit is undone"),
         (("--outcome", "success"), "which episodes"),
         (("nine", "--delete"), "no episode 'nine'"),
+        (("demo_0000", "--delete", "--reason", "\udcff"), "reason"),
         (("demo_0000", "--note", "x"), "datasets keep no notes"),
         (("*", "--delete"), "no episode would be left"),
     ],
@@ -184,6 +185,10 @@ def test_bags_are_labelled_and_thrown_away_reversibly(tmp_path, lowdim_contract,
     assert dataset_command("label", bags, "--outcome", "success")[0] == 2
     assert dataset_command("label", bags, "nine", "--delete")[0] == 2
     assert dataset_command("label", bags / names[0], "x", "--delete")[0] == 2
+    for option in ("--task", "--note"):
+        code, _, errors = dataset_command("label", bags, names[0], option, "\udcff")
+        assert code == 2
+        assert option[2:] in errors
 
 
 def test_recordings_that_were_broken_off_are_finished(tmp_path, lowdim_contract, dataset_command):

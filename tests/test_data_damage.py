@@ -59,6 +59,21 @@ def wrong_type(folder: Path) -> None:
     np.save(shard(folder), np.load(shard(folder)).astype(np.float64))
 
 
+def by_columns(folder: Path) -> None:
+    np.save(shard(folder), np.asfortranarray(np.load(shard(folder))))
+
+
+def wrong_statistics_in_record(folder: Path) -> None:
+    path = folder / "episodes" / f"{OTHER}.json"
+    path.write_text(path.read_text().replace('"proprio"', '"propria"'))
+
+
+def nonsense_header(folder: Path) -> None:
+    data = bytearray(shard(folder).read_bytes())
+    data[11:13] = b"(("
+    shard(folder).write_bytes(data)
+
+
 def flipped_bits(folder: Path) -> None:
     data = bytearray(shard(folder).read_bytes())
     data[-500] ^= 4
@@ -182,6 +197,8 @@ TABLE = [
     Damage(lambda folder: shard(folder).unlink(), "shard", "missing", False),
     Damage(pickled_shard, "shard", "cannot be read", False),
     Damage(wrong_type, "shard", "holds float64", False),
+    Damage(by_columns, "shard", "by columns", False),
+    Damage(nonsense_header, "shard", "cannot be read", False),
     Damage(flipped_bits, "content", "hash differs", False),
     Damage(exchanged_shards, "content", "hash differs", False),
     Damage(edited_label, "table", "task 'close_drawer' instead of 'open_drawer'", True),
@@ -196,6 +213,7 @@ TABLE = [
     Damage(record_not_utf8, "record", "can't decode byte", True),
     Damage(no_record, "record", "no such file", True),
     Damage(record_of_another, "record", "record of episode play_0001", True),
+    Damage(wrong_statistics_in_record, "record", "not those of the contract's arrays", True),
     Damage(contract_lost, "contract", "missing", True),
     Damage(contract_edited, "contract", "rate_hz: 60.0", True),
     Damage(contract_not_yaml, "contract", "not valid YAML", True),

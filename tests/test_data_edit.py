@@ -87,6 +87,7 @@ def test_an_edit_that_changes_nothing_leaves_no_trace(folder):
         ("demo_0000", {"outcome": "great"}, "outcome"),
         ("demo_0000", {"task": "a\nb"}, "printable"),
         ("demo_0000", {"task": " open"}, "printable"),
+        ("demo_0000", {"task": "\udcff"}, "printable"),  # not UTF-8 on the command line
         ("demo_0000", {"length": 3}, "cannot be edited"),
     ],
 )

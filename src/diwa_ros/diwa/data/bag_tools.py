@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from diwa.data.bag_folder import BagFolder, label_bag, undo_label
 from diwa.data.contract import Contract
+from diwa.data.edit import require_text
 from diwa.data.episode import DISCARDED, FILE_NAME, UNFINISHED, EpisodeRecord, Outcome, find_bags
 from diwa.data.manifest import MANIFEST
 from diwa.data.recovery import recover_bag
@@ -54,6 +55,8 @@ def edit_bags(path: Path, patterns: Sequence[str], edit: BagEdit) -> list[str]:
     Returns:
         A sentence per bag.
     """
+    for name in ("task", "note", "reason"):
+        require_text(name, getattr(edit, name) or "")
     single = (path / FILE_NAME).is_file()
     if single and patterns:
         raise ConfigError(f"{path}: is a bag", got="episodes", expected="none, or its folder")

@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import Collection, Mapping
 from functools import cached_property
 from pathlib import Path
+from tokenize import TokenError
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from diwa.data.manifest import (
     MANIFEST,
     EpisodeInfo,
     Manifest,
+    locked,
     read_manifest,
     read_record,
     record_path,
@@ -33,6 +35,8 @@ from diwa.errors import ConfigError
 # small arrays are read instead, and only so many large ones stay mapped.
 SMALL_BYTES = 1 << 18
 MOST_MAPS = 128
+# What NumPy raises for a file that is damaged or none of its own.
+UNREADABLE = (OSError, ValueError, EOFError, SyntaxError, TokenError, OverflowError, MemoryError)
 
 
 class Dataset:
@@ -107,11 +111,11 @@ class Dataset:
         try:
             small = path.stat().st_size < SMALL_BYTES
             loaded: np.ndarray = np.load(path, mmap_mode=None if small else "r", allow_pickle=False)
-        except (OSError, ValueError) as error:
+        except UNREADABLE as error:
             raise ConfigError(
                 f"{path}: cannot be read",
                 got=error,
-                hint="build the dataset again from its bags",
+                hint=f"`diwa dataset doctor {self.path}` says what else is damaged",
             ) from error
         return loaded
 
@@ -189,7 +193,9 @@ class DatasetWriter:
         Args:
             only: ids of the episodes to take in; None for all that the folder holds.
         """
-        names = sorted(path.stem for path in (self.path / "episodes").glob("*.json"))
-        chosen = [name for name in names if only is None or name in only]
-        rows = [read_record(self.path, name).info for name in chosen]
-        return Dataset(self.path, write_manifest(self.path, self.contract, rows))
+        self.path.mkdir(parents=True, exist_ok=True)
+        with locked(self.path):
+            names = sorted(path.stem for path in (self.path / "episodes").glob("*.json"))
+            chosen = [name for name in names if only is None or name in only]
+            rows = [read_record(self.path, name).info for name in chosen]
+            return Dataset(self.path, write_manifest(self.path, self.contract, rows))

@@ -89,7 +89,9 @@ class _Examination:
         findings = check_labels(str(self._folder), record.info if record else info)
         arrays, problems = open_arrays(self._folder, self._contract, info)
         findings += problems
-        if problems or self._quick:
+        if info.length < 2:
+            findings.append(_too_short(info))
+        if problems or self._quick or info.length < 2:
             return findings
         if record is not None:
             findings += check_content(self._folder, record, arrays)
@@ -111,3 +113,14 @@ class _Examination:
     def together(self) -> list[Finding]:
         """Findings from comparing episodes."""
         return [*check_cameras(self._blocks), *check_motion(str(self._folder), self._motions)]
+
+
+def _too_short(info: EpisodeInfo) -> Finding:
+    return Finding(
+        check="shard",
+        episode=info.id,
+        file=f"episodes/{info.id}.json",
+        what=f"{info.length} frames",
+        expected="2 or more",
+        advice="leave the episode out",
+    )

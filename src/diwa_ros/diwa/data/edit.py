@@ -50,6 +50,7 @@ def edit_episodes(
     Raises:
         ConfigError: an unknown episode or value; nothing is changed then.
     """
+    require_text("reason", reason)
     with locked(folder):
         manifest = read_manifest(folder)
         records = _records(folder, manifest)
@@ -118,6 +119,12 @@ def choose_episodes(manifest: Manifest, patterns: Sequence[str], where: Path) ->
     return [name for name in ids if any(fnmatchcase(name, pattern) for pattern in patterns)]
 
 
+def require_text(what: str, text: str) -> None:
+    """Raise `ConfigError` unless this is one line of text, as every label has to be."""
+    if not text.isprintable() or text != text.strip():
+        raise ConfigError(what, got=ascii(text), expected="one line of printable text, UTF-8")
+
+
 def _changed(info: EpisodeInfo, update: Mapping[str, Value], folder: Path) -> EpisodeInfo:
     """The row with other labels, checked."""
     unknown = [name for name in update if name not in EDITABLE]
@@ -125,11 +132,7 @@ def _changed(info: EpisodeInfo, update: Mapping[str, Value], folder: Path) -> Ep
         raise ConfigError(
             f"episode {info.id}: {unknown[0]} cannot be edited", expected=", ".join(EDITABLE)
         )
-    task = update.get("task", "")
-    if not isinstance(task, str) or not task.isprintable() or task != task.strip():
-        raise ConfigError(
-            f"episode {info.id}: task", got=repr(task), expected="one line of printable text"
-        )
+    require_text(f"episode {info.id}: task", str(update.get("task", "")))
     source = f"{folder}: episode {info.id}"
     return parse_config(EpisodeInfo, {**info.model_dump(), **update}, source)
 

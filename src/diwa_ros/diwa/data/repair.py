@@ -17,6 +17,7 @@ from diwa.data.checks.built import damaged_reports
 from diwa.data.checks.contracts import confirmed_contract
 from diwa.data.checks.leftovers import temporary_files
 from diwa.data.checks.shards import all_moments, content_of, open_arrays
+from diwa.data.checks.table import moments_fit
 from diwa.data.contract import Contract, load_contract
 from diwa.data.doctor import DoctorProgress, examine
 from diwa.data.edit import edit_episodes
@@ -98,24 +99,18 @@ def _mend(folder: Path, diagnosis: Diagnosis) -> list[str]:
         record, step = _mend_record(folder, contract, name, row, name in stale)
         done += [step] if step else []
         kept.append(record.info if record else row)
-    readable = [info for info in kept if _readable(folder, info.id)]
-    lost = sorted({info.id for info in kept} - {info.id for info in readable})
+    sound = [info for info in kept if _fits(folder, info.id, contract)]
+    lost = sorted({info.id for info in kept} - {info.id for info in sound})
     done += [f"took {name} out of the table: neither record nor arrays are whole" for name in lost]
-    if _is_current(folder, contract, readable, manifest, diagnosis):
+    if _is_current(sound, manifest, diagnosis):
         return done
     keep_old(folder / MANIFEST)
-    write_manifest(folder, contract, readable)
-    done.append(f"wrote {MANIFEST} and {CONTRACT} from the records of {len(readable)} episodes")
+    write_manifest(folder, contract, sound)
+    done.append(f"wrote {MANIFEST} and {CONTRACT} from the records of {len(sound)} episodes")
     return done
 
 
-def _is_current(
-    folder: Path,
-    contract: Contract,
-    rows: list[EpisodeInfo],
-    manifest: Manifest | None,
-    diagnosis: Diagnosis,
-) -> bool:
+def _is_current(rows: list[EpisodeInfo], manifest: Manifest | None, diagnosis: Diagnosis) -> bool:
     """Whether the manifest already is what would be written."""
     ours = {MANIFEST, CONTRACT}
     concerned = any(item.file in ours or item.check == "statistics" for item in diagnosis.findings)
@@ -176,13 +171,18 @@ def _readable(folder: Path, name: str) -> bool:
         return False
 
 
+def _fits(folder: Path, name: str, contract: Contract) -> bool:
+    """Whether the record of an episode can be used."""
+    return _readable(folder, name) and moments_fit(read_record(folder, name).moments, contract)
+
+
 def _mend_record(
     folder: Path, contract: Contract, name: str, row: EpisodeInfo, stale: bool
 ) -> tuple[EpisodeFile | None, str]:
     """The record of an episode, made anew where it has to be and can be; and what was done."""
     whole = _readable(folder, name)
     record = read_record(folder, name) if whole else None
-    if record is not None and not stale:
+    if record is not None and not stale and moments_fit(record.moments, contract):
         return record, ""
     row = record.info if record else row
     arrays, problems = open_arrays(folder, contract, row)

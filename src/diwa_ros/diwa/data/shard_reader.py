@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from diwa.data.arrays import array_specs
-from diwa.data.dataset import Dataset
+from diwa.data.dataset import UNREADABLE, Dataset
 from diwa.data.manifest import shard_path
 from diwa.errors import ConfigError
 
@@ -98,7 +98,7 @@ def _read_header(path: Path, dtype: np.dtype, shape: tuple[int, ...]) -> _Shard:
             found, by_columns, found_dtype = np.lib.format.read_array_header_1_0(stream)
             offset = stream.tell()
             size = os.fstat(stream.fileno()).st_size
-    except (OSError, ValueError) as error:
+    except UNREADABLE as error:
         raise ConfigError(f"{path}: cannot be read", got=error, hint=DAMAGED) from error
     frame_bytes = int(np.prod(shape[1:])) * dtype.itemsize
     if (found, found_dtype) != (shape, dtype) or by_columns:

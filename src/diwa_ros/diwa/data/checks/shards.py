@@ -14,6 +14,7 @@ import numpy as np
 from diwa.data.arrays import array_specs
 from diwa.data.checks.table import same_moments
 from diwa.data.contract import Contract
+from diwa.data.dataset import UNREADABLE
 from diwa.data.findings import Finding, repair_command
 from diwa.data.manifest import EpisodeFile, EpisodeInfo, record_path, shard_path
 from diwa.data.statistics import Moments, moments_of
@@ -49,7 +50,7 @@ def open_arrays(folder: Path, contract: Contract, info: EpisodeInfo) -> Arrays:
             array = np.load(path, mmap_mode="r", allow_pickle=False)
         except FileNotFoundError:
             problem = "missing"
-        except (OSError, ValueError, EOFError) as error:
+        except UNREADABLE as error:
             size = path.stat().st_size
             problem = f"cannot be read ({size} bytes): {error}" if size else "empty: 0 bytes"
         else:
@@ -57,6 +58,8 @@ def open_arrays(folder: Path, contract: Contract, info: EpisodeInfo) -> Arrays:
                 problem = f"holds {array.dtype} of shape {array.shape}"
             elif len(array) != info.length:
                 problem = f"holds {len(array)} frames"
+            elif not array.flags.c_contiguous:
+                problem = "is stored by columns"
             else:
                 arrays[key] = array
         if problem:

@@ -5,11 +5,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from diwa.data.arrays import array_specs
 from diwa.data.checks.contracts import check_contract
 from diwa.data.checks.leftovers import check_leftovers
 from diwa.data.contract import Contract
@@ -29,6 +31,7 @@ from diwa.data.manifest import (
 from diwa.data.statistics import Moments, merge
 from diwa.errors import ConfigError
 
+MOMENT_FIELDS = ("mean", "squares", "minimum", "maximum")
 CLOSE = 1e-6  # relative; sums differ a little between machines
 
 
@@ -78,7 +81,7 @@ def check_table(folder: Path, contract: Contract | None = None) -> Table:
     ]
     records = {}
     for info in manifest.episodes:
-        record, problems = _check_record(folder, info)
+        record, problems = _check_record(folder, manifest.contract, info)
         findings += problems
         if record is not None:
             records[info.id] = record
@@ -91,12 +94,25 @@ def check_table(folder: Path, contract: Contract | None = None) -> Table:
 def same_moments(one: Moments, other: Moments) -> bool:
     """Equal but for rounding."""
     return one.count == other.count and all(
-        np.allclose(getattr(one, name), getattr(other, name), rtol=CLOSE, atol=1e-9)
-        for name in ("mean", "squares", "minimum", "maximum")
+        len(getattr(one, name)) == len(getattr(other, name))
+        and np.allclose(getattr(one, name), getattr(other, name), rtol=CLOSE, atol=1e-9)
+        for name in MOMENT_FIELDS
     )
 
 
-def _check_record(folder: Path, info: EpisodeInfo) -> tuple[EpisodeFile | None, list[Finding]]:
+def moments_fit(moments: Mapping[str, Moments], contract: Contract) -> bool:
+    """Whether moments are of the contract's arrays: the right keys and numbers of channels."""
+    channels = {k: s[-1] for k, (_, s) in array_specs(contract).items() if k != "stamp_ns"}
+    return set(moments) == set(channels) and all(
+        value.count > 0 and len(getattr(value, name)) == channels[key]
+        for key, value in moments.items()
+        for name in MOMENT_FIELDS
+    )
+
+
+def _check_record(
+    folder: Path, contract: Contract, info: EpisodeInfo
+) -> tuple[EpisodeFile | None, list[Finding]]:
     path = record_path(folder, info.id)
     file = str(path.relative_to(folder))
     try:
@@ -105,8 +121,11 @@ def _check_record(folder: Path, info: EpisodeInfo) -> tuple[EpisodeFile | None, 
         finding = from_error("record", file, error, info.id)
         advice = f"{repair_command(folder)}: it is made anew from intact arrays"
         return None, [finding.model_copy(update={"repairable": True, "advice": advice})]
-    if record.info.id != info.id:
+    fits = moments_fit(record.moments, contract)
+    if record.info.id != info.id or not fits:
         what = f"it is the record of episode {record.info.id}"
+        if not fits:
+            what = "its statistics are not those of the contract's arrays"
         finding = Finding(
             check="record",
             episode=info.id,
@@ -142,15 +161,13 @@ def _check_statistics(
     usable = [record.moments for record in kept if record is not None]
     if not usable or len(usable) < len(kept):
         return []
-    keys = set(manifest.statistics)
-    if any(set(moments) != keys for moments in usable):
-        stale = sorted(keys.symmetric_difference(*usable))
-    else:
-        stale = sorted(
-            key
-            for key in keys
-            if not same_moments(manifest.statistics[key], merge([m[key] for m in usable]))
-        )
+    stale = sorted(
+        key
+        for key in usable[0]
+        if key not in manifest.statistics
+        or not same_moments(manifest.statistics[key], merge([m[key] for m in usable]))
+    )
+    stale += sorted(set(manifest.statistics) - set(usable[0]))
     if not stale:
         return []
     return [_stale(folder, "statistics", f"not those of the episodes: {', '.join(stale)}")]
