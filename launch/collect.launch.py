@@ -18,6 +18,7 @@ ARGUMENTS = {
     "real_time_factor": ("0.0", "of the simulation; 0.0: in step with the actions"),
     "cameras": ("true", "render the contract's images"),
     "folder": ("bags", "folder for the bags"),
+    "dataset": ("", "dataset to build of the bags afterwards; empty: none"),
     "recorder_params_file": (
         PathJoinSubstitution(
             [FindPackageShare("diwa_ros"), "config", "nodes", "play_recorder.yaml"]
@@ -61,6 +62,7 @@ def generate_launch_description() -> LaunchDescription:
             {
                 "contract": ParameterValue(value["contract"], value_type=str),
                 "folder": ParameterValue(value["folder"], value_type=str),
+                "dataset": ParameterValue(value["dataset"], value_type=str),
             },
         ],
     )

@@ -17,6 +17,7 @@ from sensor_msgs.msg import Imu
 
 from diwa.data.bag_folder import BagFolder
 from diwa.data.bags import BagWriter
+from diwa.data.dataset import Dataset
 from diwa.data.episode import find_bags, read_episode
 from diwa_ros import qos
 from diwa_ros.conversions import time_message
@@ -452,6 +453,23 @@ def test_deactivation_keeps_the_open_episode(bench):
     assert not refused.success and "not active" in refused.message
     bench.recorder.trigger_activate()
     start(bench)
+
+
+def test_dataset_is_built_when_the_recorder_ends(make_bench, tmp_path):
+    bench = make_bench(dataset=str(tmp_path / "dataset"))
+    bench.start()
+    bench.offer(POSE)
+    bench.offer(CAMERA)
+    names = []
+    for _ in range(2):
+        names.append(start(bench))
+        bench.publish(4)
+        end(bench)
+    recorder = bench.recorder
+    bench.stop()
+    assert recorder._build.wait(120) == 0, (bench.folder / "build.log").read_text()
+    dataset = Dataset.open(tmp_path / "dataset")
+    assert sorted(info.id for info in dataset.episodes) == names
 
 
 def test_prefix_that_cannot_be_a_name_is_refused(make_bench, capfd):

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from subprocess import Popen
+
 from diwa_msgs.msg import EpisodeEvent, RecorderStatus, TopicStatistics
 
 from diwa.data.contract import load_contract
@@ -14,14 +16,16 @@ from diwa.data.session_report import session_report
 from diwa.errors import ConfigError
 from diwa_ros import qos
 from diwa_ros.arrivals import Arrival, Arrivals
-from diwa_ros.diagnostics import ERROR, OK, WARN, Diagnostics, Report
+from diwa_ros.diagnostics import Diagnostics, Report
 from diwa_ros.episode_services import EpisodeServices
 from diwa_ros.finished_episodes import Happening
+from diwa_ros.follow_up import LOG, build_dataset_of
 from diwa_ros.joystick import Joystick, press_button
 from diwa_ros.lifecycle import LifecycleNode, lasting_logger
 from diwa_ros.paths import find_contract
 from diwa_ros.receive_clock import ReceiveClock
 from diwa_ros.record_action import RecordAction
+from diwa_ros.recorder_health import recorder_health
 from diwa_ros.recorder_inputs import Inputs
 from diwa_ros.recorder_messages import episode_event, fill_recorder_status
 from diwa_ros.recorder_settings import declare_recorder
@@ -59,6 +63,7 @@ class PlayRecorder(LifecycleNode):
         self._preflight: Preflight | None = None
         self._listened: EpisodeCadence | None = None  # counts on between the episodes
         self._topics: list[TopicStatistics] = []  # as last published
+        self._build: Popen[bytes] | None = None
         self._active = False
         self._arrivals = Arrivals()
         self._receive_clock = ReceiveClock()
@@ -122,14 +127,19 @@ class PlayRecorder(LifecycleNode):
         self._waiting.check()
 
     def release(self) -> None:
-        """Unsubscribe, and say what the session brought."""
+        """Unsubscribe, say what the session brought, and have the dataset built."""
         inputs, self._inputs = self._inputs, None
         if inputs is not None:
             inputs.close()
         self._arrivals.clear()
         session, self.session = self.session, None
-        if session is not None and session.finished.records:
-            lasting_logger(self).info(session_report(list(session.finished.records.values())))
+        if session is None or not session.finished.records:
+            return
+        lasting_logger(self).info(session_report(list(session.finished.records.values())))
+        folder, dataset = self._settings.folder, self._settings.dataset
+        if dataset is not None:
+            self._build = build_dataset_of(folder, dataset)
+            lasting_logger(self).info(f"building {dataset}; see {folder / LOG}")
 
     def _begin(self, task: str, note: str, start_ns: int) -> Recording:
         """Open an episode; raises `ConfigError` or `OSError` when that cannot be."""
@@ -212,35 +222,11 @@ class PlayRecorder(LifecycleNode):
             self.get_logger().info("the robot publishes what the contract says")
 
     def _report(self) -> Report:
-        session, inputs = self.session, self._inputs
-        if session is None or inputs is None:
-            return Report(WARN, "no contract is loaded", {})
-        values = _figures(session)
-        if session.error:
-            return Report(ERROR, session.error, values)
-        silent = inputs.silent()
-        if silent:
-            return Report(WARN, f"nothing arrives on {', '.join(silent)}", values)
-        if session.recording is None:
-            return Report(OK, "no episode is open", values)
-        problems = session.recording.problems()
-        if problems:
-            return Report(WARN, "; ".join(problems), values)
-        return Report(OK, f"recording {session.recording.opening.id}", values)
+        return recorder_health(self.session, self._silent())
 
     def _report_topics(self) -> dict[str, Report]:
         recording = self.session is not None and self.session.recording is not None
         return topic_reports(self._topics, recording)
-
-
-def _figures(session: RecordingSession) -> dict[str, object]:
-    """What `/diagnostics` shows of the episodes."""
-    tally = session.finished.tally
-    return {
-        "episodes": tally.kept,
-        "episodes out of tolerance": tally.flagged,
-        "free space [GB]": session.free_bytes() / 1e9,
-    }
 
 
 def main() -> int:

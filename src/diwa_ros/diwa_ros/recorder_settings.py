@@ -20,6 +20,7 @@ class RecorderSettings(NamedTuple):
     folder: Path
     prefix: str
     contract: str
+    dataset: Path | None
     min_free_bytes: int
     check_s: float
     joy_topic: str
@@ -33,6 +34,12 @@ def declare_recorder(node: Node) -> RecorderSettings:
     prefix = declare(node, "prefix", "episode", "first part of every episode's name")
     contract = declare(
         node, "contract", "panda_calvin", "contract: a YAML file, or the name of one we ship"
+    )
+    dataset = declare(
+        node,
+        "dataset",
+        "",
+        "dataset to build of the folder's bags when the recorder ends; empty: none",
     )
     min_free_gb = declare(
         node,
@@ -55,6 +62,7 @@ def declare_recorder(node: Node) -> RecorderSettings:
         folder=Path(folder).expanduser(),
         prefix=prefix,
         contract=contract,
+        dataset=Path(dataset).expanduser() if dataset else None,
         min_free_bytes=int(min_free_gb * 1e9),
         check_s=check_s,
         joy_topic=declare(node, "joy_topic", "joy", "topic of a joystick or gamepad"),
