@@ -1,12 +1,13 @@
 # Copyright 2026 The DiWA for ROS 2 authors
 # SPDX-License-Identifier: Apache-2.0
 import itertools
+import tracemalloc
 
 import cv2
 import numpy as np
 import pytest
 
-from bag_files import serializer, write_bag
+from bag_files import lockstep_bag, serializer, write_bag
 from diwa.data.build import build_dataset
 from diwa.data.build_report import as_text, read_reports
 from diwa.data.convert import COMPRESSED, BagFrames
@@ -361,3 +362,17 @@ def test_compressed_images_are_as_good_as_raw_ones(tmp_path, camera_contract):
     raw = build_dataset([write_bag(tmp_path / "ep", camera_contract, pairs)], tmp_path / "raw")
     bag = write_bag(tmp_path / "b/ep", camera_contract, small, serialize, {topic: COMPRESSED})
     assert build_dataset([bag], tmp_path / "data").manifest == raw.manifest
+
+
+def test_memory_does_not_grow_with_the_length_of_a_bag(tmp_path, camera_contract):
+    peaks = []
+    for steps in (60, 240):
+        bag = lockstep_bag(tmp_path / f"ep{steps}", camera_contract, steps)
+        tracemalloc.start()
+        try:
+            build_dataset([bag], tmp_path / f"data{steps}", workers=0)
+            peaks.append(tracemalloc.get_traced_memory()[1])
+        finally:
+            tracemalloc.stop()
+    shards = sum(path.stat().st_size for path in (tmp_path / "data240/shards").rglob("*.npy"))
+    assert peaks[1] < peaks[0] + shards / 10

@@ -72,6 +72,7 @@ class ShardReader:
             start: first frame.
             into: contiguous, of the key's type and shape.
         """
+        assert into.flags.c_contiguous, into.strides
         shard = self._shards[key][episode]
         view = into.reshape(-1).view(np.uint8).data
         where = shard.offset + start * shard.frame_bytes
