@@ -114,7 +114,7 @@ def build_report(name: str, **changes: object) -> BagReport:
         "rate_hz": 30.0,
         "segments": (Segment(cause="start", episode=name, frames=150, start_ns=0, end_ns=1),),
         "keys": {"ee_pose": good, "scene_state": good},
-        "actions": ActionCounts(derived=False),
+        "actions": ActionCounts(derived=False, received=149, used=149),
     }
     return BagReport.model_validate({**values, **changes})
 

@@ -28,7 +28,7 @@ class Block(NamedTuple):
         view: the episode.
         begin: first frame.
         end: one after the last frame.
-        means: by image key, (8, 8, 3) float32, the mean picture.
+        means: by image key, (8, 8, 3) uint8, the mean picture.
         prints: by image key, hash of all images, empty where nothing moves in them.
         state: hash of the proprioception.
     """
@@ -37,8 +37,8 @@ class Block(NamedTuple):
     begin: int
     end: int
     means: dict[str, np.ndarray]
-    prints: dict[str, str]
-    state: str
+    prints: dict[str, bytes]
+    state: bytes
 
 
 def blocks_of(view: EpisodeView) -> list[Block]:
@@ -51,14 +51,18 @@ def blocks_of(view: EpisodeView) -> list[Block]:
         for key in view.contract.image_keys:
             images = np.ascontiguousarray(view.arrays[key][begin:end])
             mean = images.mean(axis=0, dtype=np.float32)
-            means[key] = np.asarray(cv2.resize(mean, THUMBNAIL, interpolation=cv2.INTER_AREA))
+            small = np.asarray(cv2.resize(mean, THUMBNAIL, interpolation=cv2.INTER_AREA))
+            means[key] = small.round().astype(np.uint8)
             lively = (images[1:] != images[:-1]).reshape(len(images) - 1, -1).any(axis=1)
-            prints[key] = ""
-            if len(lively) and lively.mean() > LIVELY:
-                prints[key] = hashlib.sha256(images.data).hexdigest()
-        state = hashlib.sha256(view.arrays["proprio"][begin:end].tobytes()).hexdigest()
+            prints[key] = _print(images) if len(lively) and lively.mean() > LIVELY else b""
+        state = _print(view.arrays["proprio"][begin:end])
         blocks.append(Block(view._replace(arrays={}), begin, end, means, prints, state))
     return blocks
+
+
+def _print(array: np.ndarray) -> bytes:
+    """Short hash of an array; there may be hundreds of thousands of them."""
+    return hashlib.blake2b(np.ascontiguousarray(array).data, digest_size=12).digest()
 
 
 def check_cameras(blocks: Sequence[Block]) -> list[Finding]:
@@ -94,7 +98,7 @@ def _check_duplicates(blocks: Sequence[Block]) -> list[Finding]:
 
     With the same state it is the same second: demonstrations may be cut out of play.
     """
-    first: dict[tuple[str, str], Block] = {}
+    first: dict[tuple[str, bytes], Block] = {}
     copies: dict[tuple[str, str, str], list[Block]] = {}
     for block in blocks:
         for key, digest in block.prints.items():
