@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 
 import numpy as np
@@ -21,7 +22,8 @@ from diwa_ros import qos
 from diwa_ros.conversions import fill_image, fill_pose, make_image, make_pose, set_stamp
 from diwa_ros.play_recorder import PlayRecorder
 
-TIMEOUT_S = 20.0
+TIMEOUT_S = 60.0
+NAMESPACE = f"/bench_{os.getpid()}"  # nobody else publishes here, even in the same domain
 PERIOD_NS = 100_000_000
 CONTRACT = {
     "name": "bench",
@@ -68,12 +70,13 @@ class Bench:
         }
         path = folder / "recorder.yaml"
         path.write_text(yaml.safe_dump({"/**": {"ros__parameters": settings}}))
-        rclpy.init(args=["--ros-args", "--params-file", str(path)], domain_id=domain)
+        arguments = ["--ros-args", "--params-file", str(path), "-r", f"__ns:={NAMESPACE}"]
+        rclpy.init(args=arguments, domain_id=domain)
         self.executor = SingleThreadedExecutor()
         # As another process: topics have one type per participant.
         self._context = rclpy.Context()
         rclpy.init(context=self._context, domain_id=domain)
-        self.node = rclpy.create_node("robot", context=self._context)
+        self.node = rclpy.create_node("robot", context=self._context, namespace=NAMESPACE)
         self._robot = SingleThreadedExecutor(context=self._context)
         self._robot.add_node(self.node)
         self.recorder = None

@@ -503,4 +503,4 @@ def test_robot_is_checked_after_activation(make_bench, capfd):
         return POSE in "".join(said)
 
     bench.wait_until(complains, "warning")
-    assert f"[play_recorder]: {POSE}: nobody publishes it" in "".join(said)
+    assert f"play_recorder]: {POSE}: nobody publishes it" in "".join(said)

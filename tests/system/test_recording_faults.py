@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 import time
@@ -28,6 +29,7 @@ RECORDERS = 4  # per wave; every wave has as many random moments
 LATEST_S = 2.5  # after all recorders of a wave have begun
 LOST_S = 1.0  # of a running episode, at most
 START, END = 0, 1  # buttons
+ROBOT = f"/robot_{os.getpid()}"  # nobody else publishes here, even in the same domain
 
 
 class Recorder:
@@ -40,7 +42,9 @@ class Recorder:
         self.episode = ""
         self.reports: list[tuple[float, int]] = []  # when, messages
         self.active = self._recording = False
-        graph.node.create_subscription(RecorderStatus, f"{name}/status", self._on_status, 10)
+        graph.node.create_subscription(
+            RecorderStatus, f"{ROBOT}/{name}/status", self._on_status, 10
+        )
         settings = {
             "contract": CONTRACT,
             "folder": str(folder),
@@ -49,7 +53,9 @@ class Recorder:
             "joy_end_button": END,
             "check_s": 0.0,
         }
-        self.process = NodeProcess("play_recorder", settings, graph.folder, name=name)
+        self.process = NodeProcess(
+            "play_recorder", settings, graph.folder, name=name, namespace=ROBOT
+        )
         graph.processes[name] = self.process
 
     def _on_status(self, status):
@@ -80,6 +86,13 @@ class Recorder:
         return max(kept, default=0)
 
 
+def start_bridge(graph):
+    settings = {"contract": CONTRACT, "real_time_factor": 1.0}
+    bridge = NodeProcess("calvin_bridge", settings, graph.folder, namespace=ROBOT)
+    graph.processes["calvin_bridge"] = bridge
+    return bridge
+
+
 def press(graph, joystick, button, until):
     """Press a button now and then until it has done what it should."""
     pressed_at = 0.0
@@ -101,7 +114,7 @@ class Wave:
     def __init__(self, graph, joystick, folder, number):
         self.graph = graph
         self.joystick = joystick
-        self.bridge = graph.start("calvin_bridge", contract=CONTRACT, real_time_factor=1.0)
+        self.bridge = start_bridge(graph)
         self.recorders = [
             Recorder(graph, f"w{number}r{index}", folder) for index in range(RECORDERS)
         ]
@@ -147,8 +160,8 @@ def hashes(bag):
 def test_kill_9_loses_a_second_of_the_running_episode_at_most(graph, lowdim_contract):
     folder = graph.folder / "bags"
     rng = random.Random(7)
-    joystick = graph.node.create_publisher(Joy, "joy", 10)
-    events = graph.collect(EpisodeEvent, "final/events", qos.EVENT)
+    joystick = graph.node.create_publisher(Joy, f"{ROBOT}/joy", 10)
+    events = graph.collect(EpisodeEvent, f"{ROBOT}/final/events", qos.EVENT)
     recorders, earlier = [], {}
     for number in range(WAVES):
         bridge_alone = number % 2 == 1
@@ -213,15 +226,15 @@ def assert_dataset_is_sound(out, folder):
 def test_bridge_that_is_killed_and_started_again_is_recorded_on(graph, lowdim_contract):
     """Its simulation time begins anew: stamps are kept as they are, and the episode is flagged."""
     folder = graph.folder / "bags"
-    joystick = graph.node.create_publisher(Joy, "joy", 10)
+    joystick = graph.node.create_publisher(Joy, f"{ROBOT}/joy", 10)
     recorder = Recorder(graph, "one", folder)
-    first = graph.start("calvin_bridge", contract=CONTRACT, real_time_factor=1.0)
+    first = start_bridge(graph)
     press(graph, joystick, START, lambda: recorder.runs and recorder.reports[-1][1] > 120)
     first.send(signal.SIGKILL)
     first.wait(30)
     graph.wait_until(lambda: recorder.is_quiet, "silence")
     before = recorder.reports[-1][1]
-    graph.start("calvin_bridge", contract=CONTRACT, real_time_factor=1.0)
+    start_bridge(graph)
     graph.wait_until(lambda: recorder.reports[-1][1] > before + 40, "messages of the second bridge")
     press(graph, joystick, END, lambda: recorder.ended)
     bag = folder / recorder.episode
