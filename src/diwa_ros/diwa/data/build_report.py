@@ -100,8 +100,6 @@ class BagReport(Config):
             if counts.late:
                 found.append(f"{counts.late} late on {key}")
         actions = self.actions
-        if not (actions.derived or actions.received):
-            found.append("no executed actions; --derive-actions tells them from poses")
         if actions.derived and actions.clipped > MOST_CLIPPED * actions.used:
             share = actions.clipped / actions.used
             found.append(f"{share:.0%} of the actions clipped, largest {actions.largest:.2g}")
@@ -109,6 +107,8 @@ class BagReport(Config):
 
     def _why_no_frames(self) -> str:
         """What keeps the keys' samples from meeting."""
+        if not (self.actions.derived or self.actions.received):
+            return "no executed actions; --derive-actions tells them from poses"
         for key, counts in self.keys.items():
             if counts.first_ns == counts.last_ns and counts.received > 1:
                 return f"the stamps on {key} never change"
