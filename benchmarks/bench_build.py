@@ -23,7 +23,8 @@ from typing import Any
 import numpy as np
 
 from diwa.data import convert, frames, segments, shards
-from diwa.data.bags import BagReader, BagWriter, contract_topics
+from diwa.data.bag_reader import BagReader
+from diwa.data.bags import BagWriter, contract_topics
 from diwa.data.build import build_dataset
 from diwa.data.contract import Contract, load_contract
 from diwa.data.episode import EpisodeRecord

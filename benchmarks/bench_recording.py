@@ -26,7 +26,8 @@ from diwa_msgs.msg import ExecutedAction, RecorderStatus
 from diwa_msgs.srv import EndEpisode, StartEpisode
 from rclpy.executors import SingleThreadedExecutor
 
-from diwa.data.bags import BagReader, contract_topics
+from diwa.data.bag_reader import BagReader
+from diwa.data.bags import contract_topics
 from diwa.data.contract import Contract, load_contract
 from diwa.data.decode import stamp_ns
 from diwa.files import read_json, write_json, write_text

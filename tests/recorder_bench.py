@@ -16,7 +16,7 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image
 
-from diwa.data.bags import BagReader
+from diwa.data.bag_reader import BagReader
 from diwa.data.decode import stamp_ns
 from diwa_ros import qos
 from diwa_ros.conversions import fill_image, fill_pose, make_image, make_pose, set_stamp

@@ -5,7 +5,8 @@ import sys
 import numpy as np
 import pytest
 
-from diwa.data.bags import BagReader, BagWriter, contract_topics
+from diwa.data.bag_reader import BagReader
+from diwa.data.bags import BagWriter, contract_topics
 from diwa.data.decode import stamp_ns
 from diwa.data.episode import EpisodeRecord, find_bags, read_episode
 from diwa.data.mcap_scan import McapScan

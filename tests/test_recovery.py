@@ -17,7 +17,8 @@ from diwa.data import recovery
 from diwa.data.background_writer import BackgroundWriter
 from diwa.data.bag_folder import BagFolder
 from diwa.data.bag_lock import BagLock, is_locked
-from diwa.data.bags import BagReader, BagWriter, contract_topics
+from diwa.data.bag_reader import BagReader
+from diwa.data.bags import BagWriter, contract_topics
 from diwa.data.decode import stamp_ns
 from diwa.data.episode import UNFINISHED, EpisodeRecord, find_bags, read_episode
 from diwa.data.mcap_scan import McapScan

@@ -14,7 +14,7 @@ import pytest
 from diwa_msgs.msg import EpisodeEvent, RecorderStatus
 from sensor_msgs.msg import Joy
 
-from diwa.data.bags import BagReader
+from diwa.data.bag_reader import BagReader
 from diwa.data.build import build_dataset
 from diwa.data.decode import stamp_ns
 from diwa.data.episode import UNFINISHED, find_bags, read_episode

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 
 from diwa.config import config_hash
-from diwa.data.bags import BagReader
+from diwa.data.bag_reader import BagReader
 from diwa.data.build_report import BagReport, read_report, write_report
 from diwa.data.contract import Contract, Stream
 from diwa.data.episode import EpisodeRecord, Outcome, read_episode

@@ -7,8 +7,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from diwa.data.bag_lock import is_locked
+from diwa.data.bag_reader import BagReader
 from diwa.data.bag_tools import broken_bags
-from diwa.data.bags import BagReader
 from diwa.data.episode import FILE_NAME, EpisodeRecord, find_bags, read_episode, read_unfinished
 from diwa.data.text_table import MOST_ROWS, duration, table
 
