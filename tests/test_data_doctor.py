@@ -53,6 +53,27 @@ def test_a_healthy_dataset_has_no_findings(healthy):
     assert "nothing wrong" in diagnosis.as_text()
 
 
+def test_an_examination_changes_nothing(healthy):
+    def state():
+        return {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in files}
+
+    files = sorted(healthy.path.rglob("*"))
+    before = state()
+    examine(healthy.path)
+    assert sorted(healthy.path.rglob("*")) == files
+    assert state() == before
+
+
+def test_several_faults_of_one_episode_are_all_found(tmp_path, camera_contract):
+    def spoil(arrays):
+        for fault in (freeze, late_gripper, degrees, gap):
+            fault(arrays)
+
+    path = robot_dataset(tmp_path, camera_contract, only(BAD, spoil)).path
+    found = {check for check, _, _ in findings(path)}
+    assert found == {"frozen-camera", "misaligned", "values", "rate"}
+
+
 def test_a_healthy_dataset_without_cameras_has_no_findings(tmp_path, lowdim_contract):
     assert examine(robot_dataset(tmp_path, lowdim_contract).path).findings == ()
 

@@ -15,7 +15,7 @@ from diwa.data.checks.labels import check_copies, check_labels, check_stamps
 from diwa.data.checks.motion import Motion, check_gripper, check_motion, motion_of
 from diwa.data.checks.shards import check_content, open_arrays
 from diwa.data.checks.table import check_table
-from diwa.data.checks.values import check_values
+from diwa.data.checks.values import check_finite, check_numbers, check_position
 from diwa.data.contract import Contract
 from diwa.data.findings import Diagnosis, Finding
 from diwa.data.manifest import EpisodeFile, EpisodeInfo
@@ -96,13 +96,20 @@ class _Examination:
         if record is not None:
             findings += check_content(self._folder, record, arrays)
         view = EpisodeView(str(self._folder), self._contract, info, arrays)
-        findings += check_stamps(view)
-        numbers = check_values(view)
-        findings += numbers
-        if not any(item.severity == "error" for item in numbers):
-            findings += self._movement(view)
+        findings += [*check_stamps(view), *self._contents(view)]
         self._blocks += blocks_of(view) if self._contract.image_keys else []
         return findings
+
+    def _contents(self, view: EpisodeView) -> list[Finding]:
+        """Findings about numbers, and about movement where the TCP's place can be believed."""
+        findings = check_finite(view)
+        if findings:
+            return findings
+        place = check_position(view)
+        findings = [*check_numbers(view), *place]
+        if any(item.severity == "error" for item in place):
+            return findings
+        return [*findings, *self._movement(view)]
 
     def _movement(self, view: EpisodeView) -> list[Finding]:
         motion = motion_of(view)

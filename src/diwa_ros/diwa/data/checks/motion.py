@@ -57,7 +57,7 @@ def motion_of(view: EpisodeView) -> Motion | None:
         return None
     lags = _lags(view)
     motion = np.diff(position, axis=0) / view.contract.action.position_m_per_unit
-    action = view.arrays["action"][:-1, :3].astype(np.float64)
+    action = np.clip(view.arrays["action"][:-1, :3], -1, 1).astype(np.float64)
     still = STILL_M / view.contract.action.position_m_per_unit
     moving = min((np.abs(part).max(axis=1) > still).sum() for part in (action, motion))
     if moving < FEWEST_FRAMES or len(action) <= 2 * lags:

@@ -19,15 +19,8 @@ SPEED_M_PER_S = 3.0  # faster, and it is not the same movement any more
 UNITS = "units and frame of the topic are those of the contract [m, rad]"
 
 
-def check_values(view: EpisodeView) -> list[Finding]:
-    """All numbers of an episode against what they mean."""
-    findings = _check_finite(view)
-    if findings:
-        return findings
-    return [*_check_action(view), *_check_proprio(view), *_check_pose(view)]
-
-
-def _check_finite(view: EpisodeView) -> list[Finding]:
+def check_finite(view: EpisodeView) -> list[Finding]:
+    """No number is infinite or none."""
     findings = []
     for key, array in view.arrays.items():
         if array.dtype.kind == "f":
@@ -36,6 +29,11 @@ def _check_finite(view: EpisodeView) -> list[Finding]:
                 what = f"not a finite number in {frames_text(bad)}"
                 findings.append(view.finding("values", key, what, "finite numbers only"))
     return findings
+
+
+def check_numbers(view: EpisodeView) -> list[Finding]:
+    """Actions, joints and rotations against what they mean."""
+    return [*_check_action(view), *_check_proprio(view), *_check_rotation(view)]
 
 
 def _check_action(view: EpisodeView) -> list[Finding]:
@@ -77,32 +75,26 @@ def _check_proprio(view: EpisodeView) -> list[Finding]:
     return findings
 
 
-def _check_pose(view: EpisodeView) -> list[Finding]:
-    findings = []
-    position = view.part("position")
-    if position is not None:
-        findings += _check_position(view, position)
+def _check_rotation(view: EpisodeView) -> list[Finding]:
     rotation = view.part("rotation_6d")
-    if rotation is not None:
-        first, second = rotation[:, :3], rotation[:, 3:]
-        error = np.abs(
-            np.stack(
-                [
-                    np.linalg.norm(first, axis=1) - 1,
-                    np.linalg.norm(second, axis=1) - 1,
-                    (first * second).sum(axis=1),
-                ]
-            )
-        ).max(axis=0)
-        bad = np.flatnonzero(error > UNIT_SLACK)
-        if len(bad):
-            what = f"rotation_6d is no rotation in {frames_text(bad)}"
-            expected = "two columns of unit length at right angles"
-            findings.append(view.finding("values", "proprio", what, expected))
-    return findings
+    if rotation is None:
+        return []
+    first, second = rotation[:, :3], rotation[:, 3:]
+    lengths = np.linalg.norm(first, axis=1), np.linalg.norm(second, axis=1)
+    cosine = (first * second).sum(axis=1)
+    error = np.abs(np.stack([lengths[0] - 1, lengths[1] - 1, cosine])).max(axis=0)
+    bad = np.flatnonzero(error > UNIT_SLACK)
+    if not len(bad):
+        return []
+    what = f"rotation_6d is no rotation in {frames_text(bad)}"
+    return [view.finding("values", "proprio", what, "two columns of unit length at right angles")]
 
 
-def _check_position(view: EpisodeView, position: np.ndarray) -> list[Finding]:
+def check_position(view: EpisodeView) -> list[Finding]:
+    """The TCP is where it can be, and does not jump."""
+    position = view.part("position")
+    if position is None:
+        return []
     findings = []
     outside = _distance_outside(view.contract, position)
     far = np.flatnonzero(outside > WORKSPACE_SLACK_M)
