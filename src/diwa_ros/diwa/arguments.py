@@ -14,7 +14,7 @@ DESCRIPTION = "Offline adaptation of diffusion policies inside a world model."
 EPILOG = """\
 typical order:
   diwa dataset build bags/ --out data/kitchen
-  diwa info data/kitchen
+  diwa dataset doctor data/kitchen
   diwa train --config config/experiments/demo.yaml --data data/kitchen --run runs/kitchen
   diwa report runs/kitchen
   diwa evaluate runs/kitchen/checkpoint --episodes 50
