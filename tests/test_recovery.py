@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from mcap.writer import CompressionType, Writer
 
 from diwa.data import recovery
 from diwa.data.background_writer import BackgroundWriter
@@ -322,6 +323,33 @@ def test_kill_9_of_the_writer_loses_nothing_that_was_handed_over(tmp_path, root,
     recover_bag(bag)
     assert len(read(bag)) == MESSAGES
     assert_is_finished(bag)
+
+
+@pytest.mark.parametrize("compression", ["ZSTD", "LZ4"])
+def test_compressed_chunks_of_other_writers_are_read(tmp_path, compression):
+    path = tmp_path / "x.mcap"
+    with path.open("wb") as stream:
+        writer = Writer(stream, chunk_size=1000, compression=CompressionType[compression])
+        writer.start()
+        schema = writer.register_schema("p/msg/T", "ros2msg", b"int32 x")
+        channel = writer.register_channel("/t", "cdr", schema)
+        for index in range(100):
+            writer.add_message(channel, index, bytes([index]) * 100, index)
+        writer.finish()
+    scan = McapScan(path)
+    assert [message.data[0] for message in scan.messages()] == list(range(100))
+    assert scan.complete and not scan.problem
+    data = bytearray(path.read_bytes())
+    name = compression.lower().encode()
+    second = data.index(name, data.index(name) + 4) + 20  # the first one declares the topic
+    data[second : second + 8] = b"\xff" * 8
+    path.write_bytes(data)
+    scan = McapScan(path)
+    found = [message.log_ns for message in scan.messages()]
+    lost = sorted(set(range(100)) - set(found))
+    assert lost == list(range(lost[0], lost[-1] + 1)) and 0 < len(lost) < 20
+    assert found == [number for number in range(100) if number not in lost]
+    assert "a chunk cannot be read" in scan.problem
 
 
 class BrokenError(RuntimeError):

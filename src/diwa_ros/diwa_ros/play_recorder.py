@@ -95,6 +95,8 @@ class PlayRecorder(LifecycleNode):
             settings.min_free_bytes,
             self._announce,
         )
+        for bag in self.session.folder.broken_off():
+            self.get_logger().info(f"{bag.name} was broken off: repairing it")
         for failure in self.session.finished.recover():
             self.get_logger().error(failure)
         self._listened = EpisodeCadence(contract)

@@ -14,12 +14,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from rosbags.rosbag2.errors import ReaderError
 from rosbags.rosbag2.storage_mcap import decompress
 
 MAGIC = b"\x89MCAP0\r\n"
 FOOTER, SCHEMA, CHANNEL, MESSAGE, CHUNK, DATA_END = 0x02, 0x03, 0x04, 0x05, 0x06, 0x0F
 LAST_OPCODE = 0x0F
+MOST_TORN_BYTES = 64 << 20  # of a record without its end; more is no record but a wrong length
 HEADER = struct.Struct("<BQ")  # opcode, length
 CHUNK_FIELDS = struct.Struct("<QQQI")  # first and last log time, size, checksum
 MESSAGE_FIELDS = struct.Struct("<HIQQ")  # channel, sequence, log time, publish time
@@ -74,7 +74,7 @@ class McapScan:
                     self.complete = self._is_finished(stream)
                     return
                 if opcode in (SCHEMA, CHANNEL, MESSAGE, CHUNK):
-                    body = stream.read(min(length, size))
+                    body = stream.read(min(length, MOST_TORN_BYTES if torn else size))
                     yield from self._chunk(body) if opcode == CHUNK else self._record(opcode, body)
                 elif not torn:
                     stream.seek(length, 1)
@@ -104,7 +104,7 @@ class McapScan:
         if compression or (checksum and len(content) == stored):
             try:
                 content = decompress(content, compression, size, checksum)
-            except (ReaderError, RuntimeError, ValueError, EOFError) as error:
+            except Exception as error:  # each codec has errors of its own
                 self.problem = f"a chunk cannot be read: {error}"
                 return
         yield from self._records(content)
