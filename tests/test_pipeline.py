@@ -22,7 +22,7 @@ from diwa.train.agents import assemble_agent
 from diwa.train.experiment import ExperimentConfig, StartConfig
 from diwa.train.finetune_stage import require_no_simulator
 from diwa.train.labels import SceneLabeller, outcome_labels, start_frames, start_observations
-from diwa.train.pipeline import fingerprints, learning_stages
+from diwa.train.pipeline import fingerprints, learning_stages, require_sound
 from diwa.train.run import Interrupted, Run, StopFlag, run_stages
 from diwa.train.windows import WindowSampler, split_episodes
 from learning_fixtures import ROOT, pushing_dataset, tiny_experiment
@@ -216,6 +216,15 @@ def test_gate_refuses_a_model_that_predicts_worse_than_stillness(
     with pytest.raises(ConfigError, match="does not pass the gate"):
         _train(tmp_path, dataset, tiny_experiment(claim=True))
     assert Run(tmp_path).done("finetune") is None
+
+
+def test_training_refuses_a_dataset_with_a_broken_shard(tmp_path: Path) -> None:
+    dataset = pushing_dataset(tmp_path / "data", play=2, demos=1)
+    require_sound(dataset.path)
+    shard = dataset.path / "shards" / "proprio" / "play-1.npy"
+    shard.write_bytes(shard.read_bytes()[:-40])
+    with pytest.raises(ConfigError, match=r"play-1.npy[^$]*dataset doctor"):
+        require_sound(dataset.path)
 
 
 def test_windows_pair_each_frame_with_the_action_before_it(dataset: Dataset) -> None:

@@ -26,6 +26,7 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
     command.add_argument("--out", type=Path, required=True, help="dataset folder to write")
     command.add_argument("settings", nargs="*", metavar="NAME=VALUE", help="as in `demos=20`")
     add_progress(command)
+    command.set_defaults(rest_goes_to="settings")
     return command
 
 

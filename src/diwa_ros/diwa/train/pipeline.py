@@ -15,6 +15,7 @@ import torch
 
 from diwa.config import config_hash, load_config
 from diwa.data.dataset import Dataset
+from diwa.data.doctor import examine
 from diwa.errors import ConfigError
 from diwa.files import write_json
 from diwa.train.agents import assemble_agent
@@ -42,6 +43,7 @@ STAGES = (
     "evaluate",
     "online",  # where it is configured
 )
+UNUSABLE = {"shard", "record", "table"}  # findings of the doctor
 LEARNING_VERSION = 2  # raise it when stages give other results from the same inputs
 
 
@@ -160,10 +162,27 @@ def prepare_run(run: Run, config: ExperimentConfig) -> torch.device:
     return choose_device(config.device)
 
 
+def require_sound(folder: Path) -> None:
+    """Refuse a dataset whose files do not fit together: better now than in the middle of the night.
+
+    Raises:
+        ConfigError: with what is wrong first.
+    """
+    wrong = [item for item in examine(folder, quick=True).errors if item.check in UNUSABLE]
+    if wrong:
+        more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
+        raise ConfigError(
+            f"{folder / wrong[0].file}: {wrong[0].what}{more}",
+            expected=wrong[0].expected,
+            hint=f"`diwa dataset doctor {folder}` lists everything; `diwa dataset repair` mends",
+        )
+
+
 def main_train(arguments: argparse.Namespace) -> int:
     """`diwa train`: run or resume the learning stages of an experiment."""
     config = load_config(ExperimentConfig, Path(arguments.config), arguments.overrides)
     dataset = Dataset.open(Path(arguments.data))
+    require_sound(Path(arguments.data))
     run = Run(Path(arguments.run))
     team = Team.join(choose_device(config.device))
     if not team.leads:
