@@ -179,11 +179,13 @@ def test_discard_restore_and_label_can_be_asked_for_again(bench):
 def test_discarding_an_open_episode_can_be_undone(bench):
     name = start(bench)
     bench.publish(3)
-    assert end(bench, discard=True, reason="spilled").path == ""
+    labels = {"task": "push", "outcome": EndEpisode.Request.FAILURE, "note": "wet"}
+    assert end(bench, discard=True, reason="spilled", **labels).path == ""
     assert find_bags(bench.folder) == []
     assert bench.call(RestoreEpisode, "restore_episode").success
     record, steps = recorded(bench, name)
-    assert record.reason == "spilled" and steps["/ee_pose"] == [1, 2, 3]
+    assert (record.reason, record.task, record.note) == ("spilled", "push", "wet")
+    assert record.outcome == "failure" and steps["/ee_pose"] == [1, 2, 3]
 
 
 def test_start_with_a_stamp_needs_every_topic(bench):

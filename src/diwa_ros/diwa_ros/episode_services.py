@@ -155,11 +155,10 @@ class EpisodeServices:
         record: EpisodeRecord | None = None
         if session.recording is not recording:  # the disk or a transition was quicker
             response.message = session.endings[recording.opening.id].message
-        elif request.discard:
-            record = session.throw_away(request.reason)
         else:
+            end = session.throw_away if request.discard else session.keep
             outcome = outcome_name(request.outcome)
-            record = session.keep(request.task, outcome, request.reason, request.note)
+            record = end(request.task, outcome, request.reason, request.note)
         if record is None:
             response.message = response.message or session.error
             return

@@ -64,7 +64,9 @@ def press_button(
     if word == "restore":
         return session.finished.restore("")
     if word == "discard":
-        return session.throw_away(REASON) if is_open else session.finished.discard("", REASON)
+        if is_open:
+            return session.throw_away("", "unknown", REASON)
+        return session.finished.discard("", REASON)
     if is_open:
         return session.keep("", OUTCOMES[word], REASON)
     if word == "end":

@@ -159,9 +159,11 @@ class RecordingSession:
             self.finished.add(record)
         return record
 
-    def throw_away(self, reason: str) -> EpisodeRecord | None:
-        """End the open episode and move it to the discarded ones."""
-        record = self._finish("", "unknown", reason, "")
+    def throw_away(
+        self, task: str, outcome: Outcome, reason: str, note: str = ""
+    ) -> EpisodeRecord | None:
+        """End the open episode and move it to the discarded ones, with its labels."""
+        record = self._finish(task, outcome, reason, note)
         if record is not None:
             self.endings[record.id] = Ending("asked", record, reason, discarded=True)
             self.finished.add_discarded(record)
