@@ -10,6 +10,7 @@ from scipy.spatial.transform import Rotation
 
 from diwa.data.contract import ActionSpec, Contract, Stream, Workspace
 from diwa.data.frames import FrameBuilder, compose_observation, compose_proprio
+from diwa.errors import ConfigError
 from robot_messages import LockstepRobot, step_stamp
 
 MS = 1_000_000
@@ -347,3 +348,11 @@ def test_images_are_averaged_over_areas(camera_contract):
 def test_contract_without_the_streams_of_its_proprio_is_refused(proprio):
     with pytest.raises(ValueError, match="proprio needs one"):
         Contract.model_validate({**scalar_contract().model_dump(), "proprio": proprio})
+
+
+def test_serving_needs_a_topic_of_executed_actions(lowdim_contract):
+    assert lowdim_contract.require_action_topic("the bridge") == "executed_action"
+    action = lowdim_contract.action.model_copy(update={"topic": ""})
+    silent = lowdim_contract.model_copy(update={"action": action})
+    with pytest.raises(ConfigError, match=r"action.topic is empty[^$]*the bridge needs them"):
+        silent.require_action_topic("the bridge")

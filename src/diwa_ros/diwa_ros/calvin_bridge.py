@@ -50,9 +50,8 @@ class CalvinBridge(Node):
         self._reported_steps = 0
         self._idle_steps = -1
         self._executed = ExecutedAction()
-        self._actions = self.create_publisher(
-            ExecutedAction, self._contract.action.topic, qos.OBSERVATION
-        )
+        topic = self._contract.require_action_topic("the bridge")
+        self._actions = self.create_publisher(ExecutedAction, topic, qos.OBSERVATION)
         self._observations = ObservationPublisher(self, self._contract, cameras)
         self.create_subscription(ActionChunk, "action_chunk", self._on_chunk, qos.COMMAND)
         self.create_service(ResetScene, "~/reset", self._on_reset)

@@ -130,7 +130,8 @@ class PolicyServer(LifecycleNode):
             key: (stream.type, stream.topic, qos.subscription_qos(stream))
             for key, stream in contract.observations.items()
         }
-        topics[ACTION] = (action.type, action.topic, qos.OBSERVATION)
+        topic = contract.require_action_topic("the policy server")
+        topics[ACTION] = (action.type, topic, qos.OBSERVATION)
         for key, (kind, topic, profile) in topics.items():
             callback = partial(engine.on_message, key)
             self._inputs.append(

@@ -163,6 +163,20 @@ class Contract(Config):
             hint="use the contract that the data or checkpoint carries, or build it again",
         )
 
+    def require_action_topic(self, who: str) -> str:
+        """The topic of executed actions; `ConfigError` when the contract has none.
+
+        Args:
+            who: needs it, for the message.
+        """
+        if not self.action.topic:
+            raise ConfigError(
+                f"contract {self.name}: action.topic is empty",
+                expected=f"the topic of executed actions: {who} needs them while the robot moves",
+                hint="deriving actions from poses is for datasets only; publish and name the topic",
+            )
+        return self.action.topic
+
     def to_yaml(self) -> str:
         """The contract as YAML text, complete with defaults."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
