@@ -103,7 +103,14 @@ def _finetune(context: StageContext) -> dict[str, float]:
             policy_loss=0.01 * rng.normal(),
         )
         if step % 5 == 4:
-            context.metrics.log(step, held_out_dream_success=success - 0.05)
+            context.metrics.log(
+                step,
+                held_out_dream_success=success - 0.05,
+                cross_success=0.9 * success - 0.1,
+                referee_success=0.8 * success - 0.15,
+                exploitation_gap=0.1 + 0.2 * success,
+                bc_distance=0.1 * (1 - math.exp(-step / 20)),
+            )
     rng = np.random.default_rng(4)
     frames = [rng.integers(0, 255, (60, 60, 3), dtype=np.uint8) for _ in range(16)]
     path = context.directory / "dream_and_reality.png"

@@ -50,9 +50,13 @@ STAGE_TITLES = {
     "world_model": "World model",
     "policy": "Diffusion policy (base)",
     "classifier": "Success classifier",
+    "referee_world_model": "Referee: world model",
+    "referee_classifier": "Referee: success classifier",
     "finetune": "Fine-tuning in the dream",
+    "online": "For comparison: fine-tuning in the simulator",
 }
-STEP_NAMES = {"finetune": "PPO iteration"}
+STEP_NAMES = {"finetune": "PPO iteration", "online": "PPO iteration"}
+SAME_AS = {"referee_world_model": "world_model", "referee_classifier": "classifier"}
 PLANS: dict[str, tuple[Plan, ...]] = {
     "world_model": (
         Plan("Loss", {"loss": "training", "held_out": "held out"}, "loss", log=True),
@@ -67,6 +71,17 @@ PLANS: dict[str, tuple[Plan, ...]] = {
             {"dream_success": "while learning", "held_out_dream_success": "held-out starts"},
             "success rate",
             "Judged by the learned classifier; the simulator has no part in it.",
+            percent=True,
+        ),
+        Plan(
+            "Judged by the referee",
+            {
+                "cross_success": "its dream in the robot's place",
+                "referee_success": "the same actions in its dream",
+            },
+            "success rate",
+            "A second world model and classifier, trained on other episodes. Where they fall while "
+            "the dream's own success rises, the policy exploits errors of its world model.",
             percent=True,
         ),
         Plan("Reward", {"reward": "reward"}, "mean per chunk"),
@@ -85,7 +100,18 @@ PLANS: dict[str, tuple[Plan, ...]] = {
             heat=True,
         ),
         Plan("Cloning term", {"bc_loss": "loss"}, "loss"),
+        Plan("Distance from the base policy", {"bc_distance": "chunks"}, "root mean square"),
         Plan("Critic", {"explained_variance": "explained variance"}, "share of variance"),
+    ),
+    "online": (
+        Plan(
+            "Success in the simulator",
+            {"simulated_success": "held-out starts", "dream_success": "while learning"},
+            "success rate",
+            "The same algorithm with the simulator as its environment: every step is counted.",
+            percent=True,
+        ),
+        Plan("Simulator steps", {"simulator_steps": "steps"}, "control steps"),
     ),
 }
 
@@ -97,7 +123,7 @@ def stage_figures(
     columns = _columns(rows)
     x_label = STEP_NAMES.get(stage, "gradient step")
     main, used = [], set()
-    for plan in PLANS.get(stage, ()):
+    for plan in PLANS.get(SAME_AS.get(stage, stage), ()):
         named = {
             figure: label or _readable(figure, pattern)
             for pattern, label in plan.lines.items()
