@@ -2,10 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every test alone: one thread, fixed seeds, and a ROS graph that nobody else sees."""
 
+import fcntl
 import os
 import random
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 # Before anything imports numpy, torch or rclpy.
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
@@ -22,14 +26,27 @@ from diwa.data.contract import Contract, load_contract
 
 ROOT = Path(__file__).resolve().parent.parent
 # Domains 1-101 are safe with default port settings; 0 is everybody's.
-_FIRST_DOMAIN = 1 + (os.getpid() * 7) % 90
-_used_domains = 0
+DOMAINS = 101
+_next_domain = os.getpid() * 7
 
 
-def _next_domain() -> int:
-    global _used_domains
-    _used_domains += 1
-    return 1 + (_FIRST_DOMAIN + _used_domains) % 101
+def _lock_domain() -> tuple[int, IO[str]]:
+    """A domain that no other test run on this machine uses, while the file stays open."""
+    global _next_domain
+    for _ in range(DOMAINS):
+        _next_domain += 1
+        domain = 1 + _next_domain % DOMAINS
+        try:
+            lock = (Path(tempfile.gettempdir()) / f"diwa_test_domain_{domain}.lock").open("a")
+        except PermissionError:  # another user's
+            continue
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.close()
+            continue
+        return domain, lock
+    raise RuntimeError("no DDS domain is free")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -47,11 +64,12 @@ def _seeds():
 
 
 @pytest.fixture
-def ros_domain(monkeypatch) -> int:
+def ros_domain(monkeypatch) -> Iterator[int]:
     """A DDS domain of the test's own, for this process and the ones that it starts."""
-    domain = _next_domain()
+    domain, lock = _lock_domain()
     monkeypatch.setenv("ROS_DOMAIN_ID", str(domain))
-    return domain
+    with lock:
+        yield domain
 
 
 @pytest.fixture(scope="module")

@@ -120,12 +120,12 @@ class PlayRecorder(LifecycleNode):
     def stop(self) -> None:
         """Accept no more episodes; keep the open one."""
         self._active = False
-        preflight, self._preflight = self._preflight, None
-        if preflight is not None:
-            preflight.cancel()
         session = self.session
         if session is not None and session.recording is not None:
             session.keep("", "unknown", STOPPED, cause="stopped")
+        preflight, self._preflight = self._preflight, None
+        if preflight is not None:
+            preflight.cancel()
         self._waiting.check()
 
     def release(self) -> None:
