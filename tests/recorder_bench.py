@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import time
 
@@ -97,6 +98,7 @@ class Bench:
         self.executor.shutdown()
         self._robot.shutdown()
         self.node.destroy_node()
+        gc.collect()  # what is left of the nodes goes before their contexts do
         rclpy.try_shutdown(context=self._context)
         rclpy.try_shutdown()
 

@@ -143,6 +143,11 @@ class PlayRecorder(LifecycleNode):
             self._build = build_dataset_of(folder, dataset)
             lasting_logger(self).info(f"building {dataset}; see {folder / LOG}")
 
+    def destroy_node(self) -> None:
+        """Stop, release and destroy."""
+        self._action.close()
+        super().destroy_node()
+
     def _begin(self, task: str, note: str, start_ns: int) -> Recording:
         """Open an episode; raises `ConfigError` or `OSError` when that cannot be."""
         if not self._active or self.session is None:

@@ -55,6 +55,10 @@ class RecordAction:
             cancel_callback=lambda goal: CancelResponse.ACCEPT,
         )
 
+    def close(self) -> None:
+        """Destroy the server; it must not outlive its node."""
+        self._server.destroy()
+
     def publish_feedback(self) -> None:
         """Tell the client how far the episode is."""
         recording, goal = self._recording, self._goal
