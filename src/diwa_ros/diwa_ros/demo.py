@@ -169,13 +169,19 @@ class Demo:
     ) -> None:
         """Watch the recording until the driver ends by itself."""
         while driver.poll() is None:
+            ended = [node for node in nodes if node is not driver and node.poll() is not None]
             context.stop.check()
-            _require_alive(node for node in nodes if node is not driver)
+            if ended:
+                raise ConfigError(
+                    f"node {ended[0].name} ended unexpectedly with code {ended[0].poll()}",
+                    hint=f"see {ended[0].log_path}",
+                )
             now = len(self._bags(stage))
             if now > done:
                 context.progress.advance(now - done)
                 done = now
             time.sleep(POLL_S)
+        context.stop.check()  # Ctrl-C reaches the nodes too, perhaps before they can take it well
         if driver.poll() != 0:
             raise ConfigError(f"node {driver.name} failed", hint=f"see {driver.log_path}")
 
@@ -222,15 +228,6 @@ class Demo:
 def _build(bags: list[Path], folder: Path, context: StageContext) -> dict[str, Any]:
     dataset = build_dataset(bags, folder, progress=context.progress)
     return {"episodes": len(dataset.episodes), "hash": dataset.hash}
-
-
-def _require_alive(nodes: Iterator[NodeProcess]) -> None:
-    for node in nodes:
-        if node.poll() is not None:
-            raise ConfigError(
-                f"node {node.name} ended unexpectedly with code {node.poll()}",
-                hint=f"see {node.log_path}",
-            )
 
 
 def private_domain() -> None:
