@@ -23,6 +23,7 @@ from diwa_ros.diagnostics import OK, WARN, Diagnostics, Report
 from diwa_ros.parameters import declare
 from diwa_ros.paths import find_contract
 from diwa_ros.publishing import ObservationPublisher
+from diwa_ros.robot_contract import publish_contract
 from diwa_ros.running import run_node
 from diwa_ros.table import Table
 
@@ -53,6 +54,7 @@ class CalvinBridge(Node):
         topic = self._contract.require_action_topic("the bridge")
         self._actions = self.create_publisher(ExecutedAction, topic, qos.OBSERVATION)
         self._observations = ObservationPublisher(self, self._contract, cameras)
+        self._contracts = publish_contract(self, self._contract)
         self.create_subscription(ActionChunk, "action_chunk", self._on_chunk, qos.COMMAND)
         self.create_service(ResetScene, "~/reset", self._on_reset)
         if self._factor > 0:
