@@ -4,8 +4,9 @@
 
     python benchmarks/results_lowdim.py [--settings config/results/lowdim.yaml] [--skills ...]
 
-Per seed there is one world model and one referee, and per skill a base policy, fine-tuning in
-dreams, 100 paired episodes, and PPO in the simulator until it is as good. Everything is kept under
+Per seed there is one world model, and per skill a base policy, fine-tuning in dreams, 100 paired
+episodes, and PPO in the simulator until it is as good. The referee of a seed is the world model of
+the next one: trained with other randomness on another split of the play. Everything is kept under
 runs/results-lowdim; what is finished is not done again.
 """
 
@@ -39,7 +40,6 @@ from diwa.train.stop import StopFlag, stop_on_signals
 from diwa.train.summary import SkillSummary
 
 ROOT = Path(__file__).resolve().parent.parent
-SHARED = ("world_model", "referee_world_model")  # the same for all skills of a seed
 BEGIN, END = "<!-- lowdim: begin -->", "<!-- lowdim: end -->"
 
 Rate = Annotated[float, pydantic.Field(ge=0, le=1)]
@@ -89,16 +89,24 @@ class Suite:
         return load_config(ExperimentConfig, path, overrides)
 
     def run_of(self, seed: int, name: str) -> Run:
-        """A run of a seed, with the models that all of them share."""
+        """A run of a seed, with the models that it shares with others."""
         run = Run(self.folder / f"seed-{seed}" / name)
-        for stage in SHARED:
-            shared = self.folder / f"seed-{seed}" / "shared" / stage
+        other = self.experiment(seed, self.settings.skills[0], None).of_referee().seed
+        for stage, owner in (("world_model", seed), ("referee_world_model", other)):
+            shared = self.folder / "world_models" / str(owner)
             shared.mkdir(parents=True, exist_ok=True)
             link = run.stage_dir(stage)
             link.parent.mkdir(parents=True, exist_ok=True)
             if not link.is_symlink():
                 link.symlink_to(shared.resolve(), target_is_directory=True)
         return run
+
+    def model(self, seed: int, dataset: Dataset) -> None:
+        """The world model of a seed."""
+        run = self.run_of(seed, "model")
+        config = self.experiment(seed, self.settings.skills[0], None)
+        stages = learning_stages(run, dataset, config, prepare_run(run, config))
+        run_stages(run, stages, self.progress, until="world_model")
 
     def learn(self, seed: int, skill: str, dataset: Dataset) -> None:
         """Choose the base policy, then all stages of one skill."""
@@ -255,6 +263,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=ROOT / "runs/results-lowdim")
     parser.add_argument("--skills", nargs="+", help="only these")
     parser.add_argument("--seeds", nargs="+", type=int, help="only these")
+    parser.add_argument("--models", action="store_true", help="only the seeds' world models")
     parser.add_argument("--table", action="store_true", help="only write what there is")
     arguments = parser.parse_args()
     settings = load_config(Settings, arguments.settings)
@@ -264,6 +273,9 @@ def main() -> None:
             with stop_on_signals(StopFlag()) as stop:
                 dataset = suite.collect(stop)
             for seed in arguments.seeds or settings.seeds:
+                if arguments.models:
+                    suite.model(seed, dataset)
+                    continue
                 for skill in arguments.skills or settings.skills:
                     suite.learn(seed, skill, dataset)
                     publish(suite, "make results-lowdim")

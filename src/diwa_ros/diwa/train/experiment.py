@@ -31,6 +31,7 @@ class WorldModelTraining(Config):
     weight_decay: Scale = 0.05
     eps: PositiveFloat = 1.0e-5
     max_grad_norm: PositiveFloat = 100.0
+    precision: Literal["fp32", "bf16"] = "fp32"  # of matrix products; sums and states stay fp32
     eval_every: PositiveInt = 1000
     holdout: Share = 0.1  # share of the play frames, in whole episodes, never trained on
 

@@ -43,8 +43,9 @@ STAGES = (
     "evaluate",
     "online",  # where it is configured
 )
+WORLD_MODEL = ("world_model", "world_model_training", "seed")  # what its training depends on
 UNUSABLE = {"shard", "record", "table"}  # findings of the doctor
-LEARNING_VERSION = 2  # raise it when stages give other results from the same inputs
+LEARNING_VERSION = 3  # raise it when stages give other results from the same inputs or defaults
 
 
 def choose_device(name: str) -> torch.device:
@@ -57,16 +58,21 @@ def choose_device(name: str) -> torch.device:
         raise ConfigError("device", got=name, expected="auto, cpu, cuda or cuda:N") from error
 
 
+def _chosen(config: ExperimentConfig) -> dict[str, Any]:
+    """The settings that are not defaults: an option that is new and off changes no fingerprint."""
+    return config.model_dump(mode="json", exclude_defaults=True)
+
+
 def fingerprints(config: ExperimentConfig, dataset: Dataset) -> dict[str, str]:
     """Per stage a hash of everything that its result depends on."""
-    plain = config.model_dump(mode="json")
+    plain = _chosen(config)
 
-    def of(*sections: str, needs: Sequence[str] = ()) -> str:
-        parts = {name: plain[name] for name in sections}
+    def of(*sections: str, needs: Sequence[str] = (), settings: Mapping[str, Any] = plain) -> str:
+        parts = {name: settings.get(name) for name in sections}
         return config_hash({"parts": parts, "needs": [result[name] for name in needs]})
 
     result: dict[str, str] = {"data": f"{dataset.hash}-{LEARNING_VERSION}"}
-    result["world_model"] = of("world_model", "world_model_training", "seed", needs=["data"])
+    result["world_model"] = of(*WORLD_MODEL, needs=["data"])
     result["policy"] = of("policy", "policy_training", "task", needs=["world_model"])
     result["classifier"] = of(
         "classifier", "classifier_training", "policy_training", "task", needs=["world_model"]
@@ -74,9 +80,9 @@ def fingerprints(config: ExperimentConfig, dataset: Dataset) -> dict[str, str]:
     result["gate"] = of("gate", "claim", needs=["classifier"])
     needs = ["policy", "classifier"]
     if config.referee is not None:
-        result["referee_world_model"] = of(
-            "world_model", "world_model_training", "seed", "referee", needs=["data"]
-        )
+        # the same as the first model of an experiment with the referee's seed: they can be shared
+        other = _chosen(config.of_referee())
+        result["referee_world_model"] = of(*WORLD_MODEL, needs=["data"], settings=other)
         result["referee_classifier"] = of(
             "classifier",
             "classifier_training",

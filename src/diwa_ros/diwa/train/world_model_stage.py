@@ -76,7 +76,8 @@ def train_world_model(
         if team.size > 1:
             random.restart(team.seed(config.seed, index))
         batch = sampler.sample(batch_size, random.cpu).to(device)
-        loss = step_loss(batch, random.device)
+        with torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
+            loss = step_loss(batch, random.device)
         optimiser.zero_grad(set_to_none=True)
         loss.total.backward()
         norm = nn.utils.clip_grad_norm_(model.parameters(), settings.max_grad_norm)

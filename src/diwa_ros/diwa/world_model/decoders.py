@@ -58,8 +58,8 @@ class Decoder(nn.Module):
         """(..., F) -> normalised prediction of each key, (..., size) or (..., 64, 64, 3)."""
         result: dict[str, Tensor] = {}
         if self.head is not None:
-            parts = torch.split(self.head(feat), list(self.vectors.values()), dim=-1)
+            parts = torch.split(self.head(feat).float(), list(self.vectors.values()), dim=-1)
             result.update(zip(self.vectors, parts, strict=True))
         for key, decoder in self.images.items():
-            result[key] = decoder(feat)
+            result[key] = decoder(feat).float()
         return result

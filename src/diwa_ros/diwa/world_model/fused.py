@@ -6,6 +6,9 @@ Autograd would run two small matrix products per weight and step, and add the re
 backward loop only carries the gradients of the states; those of the weights are one large product
 per weight over all steps. Gradients equal autograd's (a test compares them); on a CPU a training
 step takes about half as long.
+
+With `FilterSizes.half` the matrix products take bfloat16 and add up in float32; states, gates,
+norms and probabilities stay float32. CPUs with AMX multiply two to six times as fast that way.
 """
 
 from __future__ import annotations
@@ -42,6 +45,19 @@ class FilterSizes(NamedTuple):
     stoch: int
     classes: int
     eps: float
+    half: bool = False  # matrix products in bfloat16
+
+
+def _cast(value: Tensor, half: bool) -> Tensor:
+    return value.bfloat16() if half else value
+
+
+def _product(value: Tensor, weight: Tensor, added: Tensor | None = None) -> Tensor:
+    """`value @ weight + added` in float32; the product in the weight's type."""
+    if weight.dtype == torch.float32:
+        return value @ weight if added is None else torch.addmm(added, value, weight)
+    result = (value.to(weight.dtype) @ weight).float()
+    return result if added is None else result.add_(added)
 
 
 def _elu_slope(output: Tensor) -> Tensor:
@@ -71,30 +87,34 @@ class FusedFilter(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Filter all steps, remembering what the backward pass needs."""
         w = FilterWeights(*weights)
+        m_in, m_x, m_h, m_v, m_out = (
+            _cast(matrix, sizes.half).t()
+            for matrix in (w.stoch_in, w.gru_in, w.gru_state, w.post_deter, w.post_out)
+        )
         hidden = [action_in.shape[-1]]
         shape = (-1, sizes.stoch, sizes.classes)
         rows: list[tuple[Tensor, ...]] = []  # what the backward loop needs, one entry a step
         deters, stochs, posts = [], [], []
         for t in range(len(keep)):
             deter, stoch = torch.addcmul(starts[t], deter, keep[t]), stoch * keep[t]
-            u = torch.addmm(action_in[t], stoch, w.stoch_in.t())
+            u = _product(stoch, m_in, action_in[t])
             n, u_mean, u_rstd = torch.native_layer_norm(
                 u, hidden, w.in_scale, w.in_shift, sizes.eps
             )
             x = torch.nn.functional.elu(n)
-            gates_x = torch.addmm(w.gru_in_bias, x, w.gru_in.t())
-            gates_h = torch.addmm(w.gru_state_bias, deter, w.gru_state.t())
+            gates_x = _product(x, m_x, w.gru_in_bias)
+            gates_h = _product(deter, m_h, w.gru_state_bias)
             rx, zx, cx = gates_x.chunk(3, dim=1)
             rh, zh, ch = gates_h.chunk(3, dim=1)
             r, z = (rx + rh).sigmoid_(), (zx + zh).sigmoid_()
             c = torch.addcmul(cx, r, ch).tanh_()
             after = torch.lerp(c, deter, z)
-            v = torch.addmm(embed_in[t], after, w.post_deter.t())
+            v = _product(after, m_v, embed_in[t])
             m, v_mean, v_rstd = torch.native_layer_norm(
                 v, hidden, w.post_scale, w.post_shift, sizes.eps
             )
             y = torch.nn.functional.elu(m)
-            logits = torch.addmm(w.post_out_bias, y, w.post_out.t()).view(shape)
+            logits = _product(y, m_out, w.post_out_bias).view(shape)
             log_prob = torch.log_softmax(logits, dim=-1)
             prob = log_prob.exp()
             index = draw_index(prob, generator)
@@ -106,7 +126,7 @@ class FusedFilter(torch.autograd.Function):
             deters.append(deter)
             stochs.append(stoch)
             posts.append(log_prob)
-        ctx.rows, ctx.hidden = rows, hidden
+        ctx.rows, ctx.hidden, ctx.half = rows, hidden, sizes.half
         ctx.save_for_backward(keep, *weights)
         return torch.stack(deters), torch.stack(stochs), torch.stack(posts)
 
@@ -117,6 +137,10 @@ class FusedFilter(torch.autograd.Function):
         d_deters, d_stochs, d_posts = grads
         keep, *weights = ctx.saved_tensors
         w = FilterWeights(*weights)
+        m_in, m_x, m_h, m_v, m_out = (
+            _cast(matrix, ctx.half)
+            for matrix in (w.stoch_in, w.gru_in, w.gru_state, w.post_deter, w.post_out)
+        )
         rows = ctx.rows
         d_deter = torch.zeros_like(rows[0][0])
         d_stoch = torch.zeros_like(rows[0][1])
@@ -125,29 +149,29 @@ class FusedFilter(torch.autograd.Function):
             deter, _, u, u_mean, u_rstd, x, r, z, c, ch, v, v_mean, v_rstd, y, prob, _ = rows[t]
             d_log = d_posts[t] + (d_stochs[t] + d_stoch).view_as(prob) * prob
             d_logits = (d_log - prob * d_log.sum(-1, keepdim=True)).flatten(1)
-            d_m = (d_logits @ w.post_out) * _elu_slope(y)
+            d_m = _product(d_logits, m_out) * _elu_slope(y)
             d_v, d_ps, d_pb = torch.ops.aten.native_layer_norm_backward(
                 d_m, v, ctx.hidden, v_mean, v_rstd, w.post_scale, w.post_shift, [True] * 3
             )
-            d_after = torch.addmm(d_deters[t] + d_deter, d_v, w.post_deter)
+            d_after = _product(d_v, m_v, d_deters[t] + d_deter)
             d_c = d_after * (1 - z) * (1 - c * c)
             d_z = d_after * (deter - c) * z * (1 - z)
             d_r = d_c * ch * r * (1 - r)
             d_gates_x = torch.cat((d_r, d_z, d_c), dim=1)
             d_gates_h = torch.cat((d_r, d_z, d_c * r), dim=1)
-            d_n = (d_gates_x @ w.gru_in) * _elu_slope(x)
+            d_n = _product(d_gates_x, m_x) * _elu_slope(x)
             d_u, d_is, d_ib = torch.ops.aten.native_layer_norm_backward(
                 d_n, u, ctx.hidden, u_mean, u_rstd, w.in_scale, w.in_shift, [True] * 3
             )
-            d_start = torch.addmm(d_after * z, d_gates_h, w.gru_state)
+            d_start = _product(d_gates_h, m_h, d_after * z)
             d_deter = d_start * keep[t]
-            d_stoch = (d_u @ w.stoch_in) * keep[t]
+            d_stoch = _product(d_u, m_in) * keep[t]
             layer = (d_is, d_ib, d_ps, d_pb)
             steps.append((d_u, d_v, d_gates_x, d_gates_h, d_logits, *layer, d_start))
         steps.reverse()
         d_starts = torch.stack([step[9] for step in steps])
         inputs = (*_inputs(steps), None, d_starts, d_deter, d_stoch)
-        return (None, None, *inputs, *_weights(steps, rows))
+        return (None, None, *inputs, *_weights(steps, rows, ctx.half))
 
 
 def _inputs(steps: list[tuple[Tensor, ...]]) -> tuple[Tensor, Tensor]:
@@ -155,30 +179,32 @@ def _inputs(steps: list[tuple[Tensor, ...]]) -> tuple[Tensor, Tensor]:
     return torch.stack([step[0] for step in steps]), torch.stack([step[1] for step in steps])
 
 
-def _weights(steps: list[tuple[Tensor, ...]], rows: list[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+def _weights(
+    steps: list[tuple[Tensor, ...]], rows: list[tuple[Tensor, ...]], half: bool
+) -> tuple[Tensor, ...]:
     """Gradients of the weights, in the order of `FilterWeights`."""
 
-    def joined(index: int) -> Tensor:
-        return torch.cat([step[index] for step in steps])
-
-    def seen(index: int) -> Tensor:
-        return torch.cat([row[index] for row in rows])
+    def product(step: int, row: int) -> Tensor:
+        gradients = torch.cat([_cast(item[step], half) for item in steps])
+        return (gradients.t() @ torch.cat([_cast(item[row], half) for item in rows])).float()
 
     def total(index: int) -> Tensor:
         return torch.stack([step[index] for step in steps]).sum(0)
 
-    d_u, d_v, d_x, d_h, d_logits = (joined(index) for index in range(5))
+    def sums(index: int) -> Tensor:
+        return torch.stack([step[index].sum(0) for step in steps]).sum(0)
+
     return (
-        d_u.t() @ seen(1),
+        product(0, 1),
         total(5),
         total(6),
-        d_x.t() @ seen(5),
-        d_x.sum(0),
-        d_h.t() @ seen(0),
-        d_h.sum(0),
-        d_v.t() @ seen(15),
+        product(2, 5),
+        sums(2),
+        product(3, 0),
+        sums(3),
+        product(1, 15),
         total(7),
         total(8),
-        d_logits.t() @ seen(13),
-        d_logits.sum(0),
+        product(4, 13),
+        sums(4),
     )

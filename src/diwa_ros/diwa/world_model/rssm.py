@@ -115,10 +115,11 @@ class RSSM(nn.Module):
         batch, length = is_first.shape
         assert embed.shape[:2] == (batch, length), (embed.shape, is_first.shape)
         assert previous_action.shape[:2] == (batch, length), previous_action.shape
+        embed = embed.float()
         first = is_first.unsqueeze(-1)
         action = torch.where(first, self.neutral_action, previous_action)
-        inputs = self.action_in(action).transpose(0, 1)  # (T, B, hidden)
-        seen = self.post_embed(embed).transpose(0, 1)
+        inputs = self.action_in(action).float().transpose(0, 1)  # (T, B, hidden)
+        seen = self.post_embed(embed).float().transpose(0, 1)
         keep = (~first).to(embed.dtype).transpose(0, 1)
         state = self.initial(batch) if state is None else state
         starts = self._starts(embed, is_first).transpose(0, 1)
@@ -130,12 +131,14 @@ class RSSM(nn.Module):
         """What `deter` is before each first frame, (B, T, D); zero elsewhere."""
         starts = embed.new_zeros(*is_first.shape, self.config.deter)
         if self.start is not None:
-            starts = starts.masked_scatter(is_first.unsqueeze(-1), self.start(embed[is_first]))
+            starts = starts.masked_scatter(
+                is_first.unsqueeze(-1), self.start(embed[is_first]).float()
+            )
         return starts
 
     def _can_fuse(self, value: Tensor) -> bool:
         plain = value.device.type == "cpu" and value.dtype == torch.float32
-        return plain and self.config.unimix == 0 and not torch.is_autocast_enabled("cpu")
+        return plain and self.config.unimix == 0 and _cpu_precision() is not None
 
     def _plain_loop(
         self,
@@ -185,7 +188,8 @@ class RSSM(nn.Module):
             self.post_out.weight,
             self.post_out.bias,
         )
-        sizes = FilterSizes(self.config.stoch, self.config.classes, self.in_norm.eps)
+        half = _cpu_precision() == torch.bfloat16
+        sizes = FilterSizes(self.config.stoch, self.config.classes, self.in_norm.eps, half)
         deter, stoch, post = FusedFilter.apply(
             sizes,
             generator,
@@ -236,14 +240,14 @@ class RSSM(nn.Module):
             action: (B, H, A) float32.
             generator: source of randomness.
         """
-        if self._can_fuse(start.deter):
+        if self._can_fuse(start.deter) and not torch.is_autocast_enabled("cpu"):
             layers = DreamLayers(self.stoch_in, self.in_norm, self.cell, self.prior_head)
             return State(*dream_ahead(layers, *start, self.action_in(action), generator))
         return self.imagine(start, action, generator).at(-1)
 
     def _transition(self, deter: Tensor, stoch_flat: Tensor, action_in: Tensor) -> Tensor:
         inputs = functional.elu(self.in_norm(self.stoch_in(stoch_flat) + action_in))
-        return self.cell(inputs, deter)
+        return self.cell(inputs, deter).float()
 
     def _log_prob(self, logits: Tensor) -> Tensor:
         shape = (*logits.shape[:-1], self.config.stoch, self.config.classes)
@@ -252,6 +256,14 @@ class RSSM(nn.Module):
             uniform = self.config.unimix / self.config.classes
             log_prob = (log_prob.exp() * (1 - self.config.unimix) + uniform).log()
         return log_prob
+
+
+def _cpu_precision() -> torch.dtype | None:
+    """Of matrix products in the fused loop; None: it knows no loop for what autocast wants."""
+    if not torch.is_autocast_enabled("cpu"):
+        return torch.float32
+    wanted = torch.get_autocast_dtype("cpu")
+    return wanted if wanted == torch.bfloat16 else None
 
 
 def kl_divergence(post: Tensor, prior: Tensor) -> Tensor:
