@@ -99,8 +99,8 @@ class SafetyFilter:
         return np.array([0.0] * 6 + [self.gripper], dtype=np.float32)
 
     def _filter(self, requested: object, desired: object, measured: object) -> SafeAction:
-        action = _finite_action(requested)
-        before, actual = _valid_pose(desired), _valid_pose(measured)
+        action = seven_numbers(requested)
+        before, actual = valid_pose(desired), valid_pose(measured)
         if action is None or before is None or actual is None:
             return SafeAction(self.hold(), False, False, False, rejected=True)
         limits, spec = self.limits, self.limits.action
@@ -136,7 +136,7 @@ class SafetyFilter:
         return np.clip(move, low, high)
 
 
-def _finite_action(value: object) -> np.ndarray | None:
+def seven_numbers(value: object) -> np.ndarray | None:
     """`value` as (7,) float64, or None when it is anything but seven finite numbers."""
     try:
         array = np.asarray(value, dtype=np.float64)
@@ -145,8 +145,9 @@ def _finite_action(value: object) -> np.ndarray | None:
     return array if array.shape == (7,) and bool(np.isfinite(array).all()) else None
 
 
-def _valid_pose(value: object) -> np.ndarray | None:
-    pose = _finite_action(value)
+def valid_pose(value: object) -> np.ndarray | None:
+    """`value` as a pose (7,) float64, or None when it is none."""
+    pose = seven_numbers(value)
     if pose is None or np.abs(pose[:3]).max() > MAX_POSITION:
         return None
     return pose if 0.5 < np.abs(pose[3:]).sum() < 4.0 else None

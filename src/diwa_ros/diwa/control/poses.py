@@ -111,3 +111,36 @@ def relative_motion(pose: np.ndarray, goal: np.ndarray, spec: ActionSpec) -> np.
     position = (goal[:3] - pose[:3]) / spec.position_m_per_unit
     turn = wrap_angle(euler_from_quaternion(goal[3:]) - euler_from_quaternion(pose[3:]))
     return np.concatenate([position, turn / spec.rotation_rad_per_unit])
+
+
+def rotation_vector(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """The shortest rotation from one quaternion (4,) to another, (3,) [rad] about fixed axes."""
+    x, y, z, w = normalized(second)
+    a, b, c, d = -normalized(first) * (1.0, 1.0, 1.0, -1.0)  # inverse of the first
+    axis = np.array(
+        [
+            w * a + x * d + y * c - z * b,
+            w * b - x * c + y * d + z * a,
+            w * c + x * b - y * a + z * d,
+        ]
+    )
+    cosine = w * d - x * a - y * b - z * c
+    if cosine < 0:
+        axis, cosine = -axis, -cosine
+    sine = float(np.sqrt(axis @ axis))
+    return axis * (2.0 if sine < 1e-12 else 2 * np.arctan2(sine, cosine) / sine)
+
+
+def rotated(quaternion: np.ndarray, turn: np.ndarray) -> np.ndarray:
+    """`quaternion` (4,) after the rotation `turn` (3,) [rad] about fixed axes."""
+    angle = float(np.sqrt(turn @ turn))
+    a, b, c = turn * (0.5 if angle < 1e-12 else np.sin(angle / 2) / angle)
+    d = np.cos(angle / 2)
+    x, y, z, w = normalized(quaternion)
+    product = [
+        d * x + a * w + b * z - c * y,
+        d * y - a * z + b * w + c * x,
+        d * z + a * y - b * x + c * w,
+        d * w - a * x - b * y - c * z,
+    ]
+    return normalized(np.array(product))
