@@ -127,6 +127,31 @@ def test_hand_written_gradients_equal_autograd(
         torch.testing.assert_close(fused_grads[name], gradient, atol=1e-4, rtol=1e-4)
 
 
+def test_products_in_bfloat16_change_values_and_gradients_by_their_rounding(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    observation, action, first = _windows()
+
+    def fixed(prob: torch.Tensor, generator: object = None) -> torch.Tensor:
+        count = prob[..., :1].numel()  # the same samples for both, whatever the rounding
+        return (torch.arange(count) * 7 % prob.shape[-1]).view_as(prob[..., :1])
+
+    monkeypatch.setattr("diwa.world_model.fused.draw_index", fixed)
+    results = []
+    for half in (False, True):
+        model = tiny_world_model(start_from_observation=True)
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            loss = model.loss(observation, action, first, _generator())
+        loss.total.backward()
+        seen = [p.grad.flatten() for p in model.parameters() if p.grad is not None]
+        results.append((loss, torch.cat(seen)))
+    (exact, exact_grad), (rounded, rounded_grad) = results
+    assert rounded.total.dtype == rounded_grad.dtype == torch.float32
+    assert not torch.equal(rounded_grad, exact_grad)
+    torch.testing.assert_close(rounded.total, exact.total, rtol=0.02, atol=0.0)
+    assert (rounded_grad - exact_grad).norm() < 0.02 * exact_grad.norm()
+
+
 def test_first_frame_assumes_the_neutral_action_and_a_zero_state() -> None:
     model = tiny_world_model()
     observation, action, first = _windows()
