@@ -4,6 +4,7 @@
 
 The same agent acts in the simulator's evaluation and in the policy server. Call `observe` with
 every frame at the control rate, `plan` when a new chunk is needed, `reset` when a skill starts.
+On a CPU the models run through `StepFilter` and `StepChain`, which are made for one robot.
 """
 
 from __future__ import annotations
@@ -19,14 +20,18 @@ import torch
 from diwa.config import parse_config
 from diwa.data.contract import Contract
 from diwa.errors import ConfigError
+from diwa.files import sha256_file
 from diwa.policy.actions import executable
 from diwa.policy.diffusion import DiffusionPolicy
+from diwa.policy.step_chain import StepChain
 from diwa.reward.classifier import SuccessClassifier
-from diwa.train.checkpoint import load_weights, save_weights
+from diwa.train.checkpoint import FILE_NAME, load_weights, save_weights
 from diwa.train.models import build_classifier, build_policy, build_world_model
 from diwa.world_model.model import WorldModel
+from diwa.world_model.step_filter import StepFilter
 
 KIND = "agent"
+HASH_DIGITS = 16
 
 
 class Agent:
@@ -38,6 +43,9 @@ class Agent:
         classifier: probability that the skill is done.
         meta: description that travels with the checkpoint.
         seed: every `reset` starts the same random sequence from it, unless it gets another.
+
+    Attributes:
+        hash: of the checkpoint that it was loaded from; empty when it was put together in memory.
     """
 
     def __init__(
@@ -57,14 +65,27 @@ class Agent:
         self.act_horizon = policy.config.act_horizon
         self.keys = tuple(item.key for item in world_model.config.inputs)
         self.seed = seed
+        self.hash = ""
         self._generator = torch.Generator(device=world_model.device)
+        self._filter = StepFilter(world_model) if StepFilter.fits(world_model) else None
+        self._chain = StepChain(policy) if StepChain.fits(policy) else None
         self.reset()
 
     @classmethod
-    def load(cls, directory: Path, device: str = "cpu", seed: int = 0) -> Agent:
-        """Read a checkpoint folder written by `save`."""
+    def load(
+        cls, directory: Path, device: str = "cpu", seed: int = 0, serve_steps: int | None = None
+    ) -> Agent:
+        """Read a checkpoint folder written by `save`.
+
+        Args:
+            directory: of the checkpoint.
+            device: where the models run.
+            seed: see the class.
+            serve_steps: DDIM steps when acting; None: as the checkpoint says.
+        """
         tensors, meta = load_weights(Path(directory), KIND)
         source = str(directory)
+        meta = {**meta, "policy": _with_steps(meta["policy"], serve_steps)}
         parts = {
             "world_model": build_world_model(meta, source),
             "policy": build_policy(meta, source),
@@ -76,13 +97,15 @@ class Agent:
                 {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
             )
             module.to(device)
-        return cls(
+        agent = cls(
             parts["world_model"],  # type: ignore[arg-type]
             parts["policy"],  # type: ignore[arg-type]
             parts["classifier"],  # type: ignore[arg-type]
             meta,
             seed,
         )
+        agent.hash = sha256_file(Path(directory) / FILE_NAME)[:HASH_DIGITS]
+        return agent
 
     def save(self, directory: Path) -> None:
         """Write everything that serving needs into one folder."""
@@ -101,7 +124,12 @@ class Agent:
     def reset(self, seed: int | None = None) -> None:
         """Forget everything: the next observation is the first of a skill."""
         self._state = self.world_model.rssm.initial(1)
+        self._feat = self._state.feat
         self._is_first = True
+        if self._filter is not None:
+            self._filter.reset()
+        if self._chain is not None:
+            self._chain.refresh()
         self._queue: deque[np.ndarray] = deque()
         self._generator.manual_seed(self.seed if seed is None else seed)
 
@@ -123,25 +151,31 @@ class Agent:
                 hint="run the robot under the contract that the checkpoint carries",
             )
         device = self.world_model.device
-        frame = {
-            key: torch.as_tensor(observation[key], device=device)[None, None] for key in self.keys
-        }
-        action = torch.as_tensor(previous_action, dtype=torch.float32, device=device)[None, None]
-        first = torch.tensor([[self._is_first]], device=device)
-        seen = self.world_model.observe(frame, action, first, self._state, self._generator)
-        self._state = seen.state.at(0)
+        frame = {key: torch.as_tensor(observation[key], device=device) for key in self.keys}
+        action = torch.as_tensor(previous_action, dtype=torch.float32, device=device)
+        if self._filter is not None:
+            self._state = self._filter.step(frame, action, self._generator)
+        else:
+            first = torch.tensor([[self._is_first]], device=device)
+            sequence = {key: value[None, None] for key, value in frame.items()}
+            seen = self.world_model.observe(
+                sequence, action[None, None], first, self._state, self._generator
+            )
+            self._state = seen.state.at(0)
+        self._feat = self._state.feat
         self._is_first = False
 
     @torch.inference_mode()
     def plan(self) -> np.ndarray:
         """A chunk of executable actions for the newest frame: (Ta, 7) float32."""
-        chunk = self.policy.sample(self._state.feat, self._generator)[0, : self.act_horizon]
+        sampler = self.policy if self._chain is None else self._chain
+        chunk = sampler.sample(self._feat, self._generator)[0, : self.act_horizon]
         return executable(chunk, self.contract.action.gripper_threshold).cpu().numpy()
 
     @torch.inference_mode()
     def success_probability(self) -> float:
         """Probability in [0, 1] that the skill is done in the newest frame."""
-        return float(self.classifier(self._state.feat)[0])
+        return float(self.classifier(self._feat)[0])
 
     def act(self, observation: Mapping[str, np.ndarray], previous_action: np.ndarray) -> np.ndarray:
         """Observe and return the action for this control step (7,); plans when out of actions."""
@@ -149,3 +183,7 @@ class Agent:
         if not self._queue:
             self._queue.extend(self.plan())
         return self._queue.popleft()
+
+
+def _with_steps(policy: Mapping[str, Any], serve_steps: int | None) -> dict[str, Any]:
+    return dict(policy) if serve_steps is None else {**policy, "serve_steps": serve_steps}
