@@ -99,7 +99,8 @@ def test_two_processes_have_the_gradients_of_the_joint_batch(tmp_path: Path) -> 
 def test_interrupted_team_ends_with_the_same_weights(tmp_path: Path) -> None:
     pushing_dataset(tmp_path / "data")
     plain = tiny_experiment(referee={"steps": 6}, save_every_s=1e-3).model_dump(mode="json")
-    plain["world_model_training"]["steps"] = 40
+    # Windows whose state is carried along: that of all processes must survive.
+    plain["world_model_training"] |= {"steps": 40, "windows": "consecutive"}
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(plain))
 
     def start(run: str) -> list[subprocess.Popen]:

@@ -34,6 +34,10 @@ class WorldModelTraining(Config):
     precision: Literal["fp32", "bf16"] = "fp32"  # of matrix products; sums and states stay fp32
     eval_every: PositiveInt = 1000
     holdout: Share = 0.1  # share of the play frames, in whole episodes, never trained on
+    # random: windows from anywhere, that begin like episodes. consecutive: each window begins with
+    # the state that the one before it ended with, as in the paper.
+    windows: Literal["random", "consecutive"] = "random"
+    reset_rate: Share = 0.01  # consecutive: share of the frames at which the state is forgotten
 
 
 class PolicyTraining(Config):

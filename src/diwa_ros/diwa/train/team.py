@@ -9,6 +9,7 @@ and alone writes anything; the others wait for it to begin a stage that is share
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -62,6 +63,7 @@ class Team:
     def leave(self) -> None:
         """Say good-bye to the others."""
         if self.size > 1:
+            gc.collect()  # a wrapped model that lives on would hold the threads of the group
             dist.destroy_process_group()
 
     def share(self, batch: int) -> int:
@@ -87,6 +89,14 @@ class Team:
             flag = flag.cuda()
         dist.broadcast(flag, 0)
         return bool(flag.item())
+
+    def gather(self, part: torch.Tensor) -> torch.Tensor:
+        """The parts (n, ...) of all processes, one after the other: (size * n, ...)."""
+        if self.size == 1:
+            return part
+        parts = [torch.empty_like(part) for _ in range(self.size)]
+        dist.all_gather(parts, part.contiguous())
+        return torch.cat(parts)
 
     def seed(self, seed: int, step: int) -> int:
         """Of the random numbers of one step: others in every process, the same after a stop."""

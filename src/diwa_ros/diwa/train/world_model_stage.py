@@ -12,12 +12,14 @@ from torch import Tensor, nn
 from diwa.data.dataset import Dataset
 from diwa.train.checkpoint import save_weights
 from diwa.train.experiment import ExperimentConfig, WorldModelTraining
-from diwa.train.loop import LoopState, Randomness, cosine, run_loop
+from diwa.train.loop import LoopState, Randomness, Stateful, cosine, run_loop
 from diwa.train.models import make_world_model, world_model_meta
 from diwa.train.run import StageContext
+from diwa.train.streams import Feed, RandomFeed, StreamFeed, StreamSampler
 from diwa.train.team import Team
 from diwa.train.windows import Batch, WindowSampler, split_episodes
 from diwa.world_model.model import WorldModel, WorldModelLoss
+from diwa.world_model.rssm import State
 
 
 class _Step(nn.Module):
@@ -27,9 +29,11 @@ class _Step(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, batch: Batch, generator: torch.Generator) -> WorldModelLoss:
-        """The loss of a batch."""
-        return _loss(self.model, batch, generator)
+    def forward(
+        self, batch: Batch, state: State | None, generator: torch.Generator
+    ) -> WorldModelLoss:
+        """The loss of a batch, from the state before it."""
+        return _loss(self.model, batch, generator, state)
 
 
 def train_world_model(
@@ -54,7 +58,7 @@ def train_world_model(
     model = make_world_model(config, dataset).to(device)
     train_ids, held_ids = split_episodes(dataset, "play", settings.holdout, config.seed)
     keys = [item.key for item in config.world_model.inputs]
-    sampler = WindowSampler(dataset, train_ids, keys, settings.seq_len)
+    feed = _feed(dataset, train_ids, keys, config, team, device)
     held = WindowSampler(dataset, held_ids or train_ids, keys, settings.seq_len)
     optimiser = torch.optim.AdamW(
         model.parameters(),
@@ -64,9 +68,11 @@ def train_world_model(
         fused=True,
     )
     random = Randomness(config.seed, device)
-    batch_size = team.share(settings.batch)
     step_loss = team.wrap(_Step(model))
-    state = LoopState({"model": model}, {"optimiser": optimiser}, {"random": random})
+    others: dict[str, Stateful] = {"random": random}
+    if feed.carries:
+        others["feed"] = feed
+    state = LoopState({"model": model}, {"optimiser": optimiser}, others)
     last = {"loss": 0.0}
     final_lr = settings.lr if settings.final_lr is None else settings.final_lr
 
@@ -75,13 +81,14 @@ def train_world_model(
             group["lr"] = cosine(settings.lr, final_lr, index, settings.steps)
         if team.size > 1:
             random.restart(team.seed(config.seed, index))
-        batch = sampler.sample(batch_size, random.cpu).to(device)
+        batch, before = feed.next(index, random.cpu)
         with torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
-            loss = step_loss(batch, random.device)
+            loss = step_loss(batch.to(device), before, random.device)
         optimiser.zero_grad(set_to_none=True)
         loss.total.backward()
         norm = nn.utils.clip_grad_norm_(model.parameters(), settings.max_grad_norm)
         optimiser.step()
+        feed.keep(loss.last)
         if team.leads and (index % 20 == 0 or index == settings.steps - 1):
             last["loss"] = float(loss.total.detach())
             context.metrics.log(index, grad_norm=float(norm), **_figures(loss))
@@ -110,8 +117,27 @@ def save_world_model(
     save_weights(directory / "model", model.state_dict(), meta)
 
 
-def _loss(model: WorldModel, batch: Batch, generator: torch.Generator) -> WorldModelLoss:
-    return model.loss(batch.observation, batch.previous_action, batch.is_first, generator)
+def _feed(
+    dataset: Dataset,
+    train_ids: list[str],
+    keys: list[str],
+    config: ExperimentConfig,
+    team: Team,
+    device: torch.device,
+) -> Feed:
+    """Where the windows come from."""
+    settings = config.world_model_training
+    if settings.windows == "random":
+        sampler = WindowSampler(dataset, train_ids, keys, settings.seq_len)
+        return RandomFeed(sampler, team.share(settings.batch))
+    streams = StreamSampler(dataset, train_ids, keys, settings.seq_len, settings.batch, config.seed)
+    return StreamFeed(streams, settings.batch, settings.reset_rate, team, device)
+
+
+def _loss(
+    model: WorldModel, batch: Batch, generator: torch.Generator, state: State | None = None
+) -> WorldModelLoss:
+    return model.loss(batch.observation, batch.previous_action, batch.is_first, generator, state)
 
 
 def _figures(loss: WorldModelLoss) -> dict[str, float | Tensor]:

@@ -25,6 +25,7 @@ class WorldModelLoss:
     dyn: Tensor  # KL(sg(post) || prior)
     rep: Tensor  # KL(post || sg(prior))
     overshoot: Tensor  # reconstruction error from dreamed latents
+    last: State  # after each window, (B, ...), without gradients
 
 
 class WorldModel(nn.Module):
@@ -95,11 +96,12 @@ class WorldModel(nn.Module):
         previous_action: Tensor,
         is_first: Tensor,
         generator: torch.Generator | None = None,
+        state: State | None = None,
     ) -> WorldModelLoss:
-        """Loss of a batch of windows (B, T); the state before each window is zero."""
+        """Loss of a batch of windows (B, T), from `state` before each; zeros when None."""
         target = self.normalise(observation)
         embed = self.encoder(target)
-        seen = self.rssm.observe(embed, previous_action, is_first, None, generator)
+        seen = self.rssm.observe(embed, previous_action, is_first, state, generator)
         recon = self._reconstruction(self.decoder(seen.state.feat), target)
         nats = self.config.free_nats
         dyn = kl_divergence(seen.post.detach(), seen.prior).mean().clamp_min(nats)
@@ -109,7 +111,8 @@ class WorldModel(nn.Module):
         overshoot = self._overshoot(seen, target, previous_action, is_first, generator)
         total = self._weighted(recon) + self.config.kl_scale * kl
         total = total + self.config.overshoot_scale * overshoot
-        return WorldModelLoss(total, recon, dyn.detach(), rep.detach(), overshoot.detach())
+        last = seen.state.at(-1).detach()
+        return WorldModelLoss(total, recon, dyn.detach(), rep.detach(), overshoot.detach(), last)
 
     def _reconstruction(
         self, prediction: Mapping[str, Tensor], target: Mapping[str, Tensor]
