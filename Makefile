@@ -18,6 +18,7 @@ PREFIX := $(abspath $(VENV))
 BIN := $(PREFIX)/bin
 STAMPS := $(PREFIX)/.stamps
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input install -q
+SIMULATORS := $(PREFIX)/simulators/bin/python -m pip --disable-pip-version-check --no-input install -q
 DIWA_ROS := src/diwa_ros
 PYTHON_VERSION := 'import sys; print(*sys.version_info[:2])'
 MESSAGES := $(shell find src/diwa_msgs -type f -not -path '*/build/*')
@@ -64,7 +65,7 @@ lint: $(STAMPS)/dev ## check style and formatting
 type: $(STAMPS)/dev $(STAMPS)/package ## check types
 	$(BIN)/mypy
 
-test: $(STAMPS)/dev $(STAMPS)/ready ## run the tests
+test: $(STAMPS)/dev $(STAMPS)/ready $(STAMPS)/simulators ## run the tests
 	$(BIN)/python -m pytest $(ARGS)
 
 demo: $(STAMPS)/ready ## record, train, adapt, evaluate and deploy in simulation; writes a report
@@ -108,6 +109,14 @@ $(STAMPS)/package: $(STAMPS)/torch $(DIWA_ROS)/setup.py $(DIWA_ROS)/setup.cfg
 	$(call step,this package and what it needs)
 	@PYTHONWARNINGS=ignore $(PIP) -c $(STAMPS)/torch --no-build-isolation --editable $(DIWA_ROS)
 	@touch $@
+
+# For tests of the real arm's side. Without them those tests are skipped, and say so.
+$(STAMPS)/simulators: requirements/simulators.txt requirements/simulators_alone.txt | $(STAMPS)/venv
+	$(call step,simulated Franka arms for the tests)
+	@$(BIN)/python -m venv $(PREFIX)/simulators
+	@if $(SIMULATORS) -r requirements/simulators.txt && \
+	    $(SIMULATORS) --no-deps -r requirements/simulators_alone.txt; then touch $@; \
+	else printf 'not to be had here: the tests that need them will be skipped\n'; fi
 
 $(STAMPS)/machine: tools/check_machine.sh | $(STAMPS)/venv
 	@tools/check_machine.sh

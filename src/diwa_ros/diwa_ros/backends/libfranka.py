@@ -1,0 +1,315 @@
+# Copyright 2026 The DiWA for ROS 2 authors
+# SPDX-License-Identifier: Apache-2.0
+"""Backend: libfranka in this process, for arms without any other controller.
+
+franky's Cartesian impedance follows the targets at 1 kHz, in C++. Here are three threads of Python,
+none of them in that loop: one reads the arm's state, one works off what takes time (start, stop,
+home, recover), one talks to the hand. If this process dies, the arm stops by itself.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from concurrent.futures import Future
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from diwa.config import load_config
+from diwa.control.arm import ArmState
+from diwa.control.gripper import GripperCommand
+from diwa.control.singularity import smallest_singular_value
+from diwa.control.targets import Target
+from diwa.errors import ConfigError
+from diwa_ros.backends.base import Job, Setup
+from diwa_ros.backends.libfranka_hand import Hand
+from diwa_ros.backends.libfranka_link import (
+    LibfrankaSettings,
+    arm_state,
+    connect_arm,
+    failures,
+    import_franky,
+    in_words,
+)
+from diwa_ros.worker import Worker
+
+HALT_TIMEOUT_S = 5.0  # for a motion to come to rest
+POLL_S = 0.05
+STILL = np.zeros(6)
+
+
+class Libfranka:
+    """See `diwa_ros.backends.base.Backend`."""
+
+    name = "libfranka"
+
+    def __init__(self, setup: Setup, settings: LibfrankaSettings) -> None:
+        self._setup = setup
+        self._settings = settings
+        self._limits = setup.limits
+        self._franky: ModuleType | None = None
+        self._errors: tuple[type[Exception], ...] = ()
+        self._robot: Any = None
+        self._hand: Hand | None = None
+        self._tracker: Any = None  # while targets are followed
+        self._target = Target(np.zeros(7), STILL)  # the newest
+        self._sent_s = 0.0
+        self._starting = threading.Lock()  # a state is read, or a motion begins: never both
+        self._closing = threading.Event()
+        self._stops = 0  # how often `stop` was called: ends homing
+        self._state: ArmState | None = None
+        self._robot_time_ms = -1
+        self._manipulability = float("inf")
+        self._failure = ""  # why the last motion ended by itself
+        self._lost = "not connected"
+        self._worker: Worker | None = None
+        self._watcher: threading.Thread | None = None
+
+    def connect(self) -> None:
+        """Connect to arm and hand; nothing moves."""
+        self._franky = import_franky()
+        self._errors = (*failures(self._franky), ConfigError)
+        self._connect()
+        self._closing.clear()
+        self._worker = Worker(self._on_error)
+        self._watcher = threading.Thread(target=self._watch, name="arm state", daemon=True)
+        self._watcher.start()
+
+    def state(self) -> ArmState | None:
+        """The newest state."""
+        return self._state
+
+    def start(self, pose: np.ndarray) -> None:
+        """Follow targets from now on."""
+        self._keep(Target(np.asarray(pose, dtype=np.float64), STILL))
+        self._submit(self._begin)
+
+    def send(self, target: Target, stamp_ns: int) -> None:
+        """Follow this target."""
+        self._keep(target)
+
+    def hold(self) -> None:
+        """Stay at the last target."""
+        self._keep(Target(self._target.pose, STILL))
+
+    def stop(self) -> None:
+        """Come to rest and follow nothing; ends homing as well."""
+        self._stops += 1
+        self._submit(self._end)
+
+    def gripper(self, command: GripperCommand) -> None:
+        """Open or close the hand."""
+        if self._hand is not None:
+            self._hand.command(command)
+
+    def home(self, joints: np.ndarray, timeout_s: float) -> Job:
+        """By a joint motion at the share of the arm's dynamics that the limits say."""
+        stops = self._stops
+        return self._submit(lambda: self._move_home(np.asarray(joints), timeout_s, stops))
+
+    def recover(self) -> Job:
+        """Clear errors; connect again where the connection was lost."""
+        return self._submit(self._recover)
+
+    def publishers(self) -> int:
+        """One: the control box lets nobody else in."""
+        return 1
+
+    def problems(self) -> list[str]:
+        """Of the connection, the last motion, the pose and the hand."""
+        found = self._arm_problems()
+        if self._hand is not None and self._hand.problem:
+            found.append(self._hand.problem)
+        return found
+
+    def notes(self) -> list[str]:
+        """Of what was switched off."""
+        found = []
+        if self._settings.realtime == "ignore":
+            found.append("realtime: ignore is for simulated arms")
+        if not self._settings.hand:
+            found.append("hand: false: the gripper is not moved")
+        return found
+
+    def close(self) -> None:
+        """Come to rest, then disconnect."""
+        if self._worker is not None:
+            self.stop()
+            self._worker.stop()
+        self._closing.set()
+        if self._watcher is not None:
+            self._watcher.join(HALT_TIMEOUT_S)
+        if self._hand is not None:
+            self._hand.close()
+        self._worker = self._watcher = self._hand = self._robot = self._tracker = None
+        self._lost = "not connected"
+
+    # --- in whatever thread calls ---
+
+    def _arm_problems(self) -> list[str]:
+        found = [text for text in (self._lost, self._failure) if text]
+        least = self._limits.motion.min_manipulability
+        if self._manipulability < least:
+            found.append(
+                f"the arm is near a singular pose (smallest singular value "
+                f"{self._manipulability:.3f}, at least {least:g}): call ~/home"
+            )
+        return found
+
+    def _keep(self, target: Target) -> None:
+        self._target = target
+        self._sent_s = time.monotonic()
+        tracker = self._tracker
+        if tracker is not None:
+            self._hand_on(tracker, target)
+
+    def _hand_on(self, tracker: Any, target: Target) -> None:
+        assert self._franky is not None
+        pose = self._franky.Affine(target.pose[:3], target.pose[3:])
+        tracker.set_target(pose, self._franky.Twist(target.twist[:3], target.twist[3:]))
+
+    def _submit(self, work: Callable[[], str]) -> Job:
+        job: Job = Future()
+        if self._worker is None:
+            job.set_result("not connected")
+        else:
+            self._worker.submit(self._do, work, job)
+        return job
+
+    # --- in the worker's thread ---
+
+    def _do(self, work: Callable[[], str], job: Job) -> None:
+        try:
+            job.set_result(work())
+        except self._errors as error:
+            job.set_result(in_words(error))
+        except Exception:  # a bug here must reach the bridge as a failure, not as silence
+            job.set_result(traceback.format_exc())
+            raise
+
+    def _connect(self) -> None:
+        assert self._franky is not None
+        address, settings = self._setup.robot_ip, self._settings
+        self._robot = self._tracker = None  # an old connection would keep the new one out
+        robot = connect_arm(self._franky, address, settings, self._limits)
+        if settings.hand:
+            hand = self._hand or Hand(self._franky, self._limits.gripper)
+            hand.connect(address, settings.connect_timeout)
+            self._hand = hand
+        self._robot, self._lost, self._failure = robot, "", ""
+
+    def _begin(self) -> str:
+        franky, limits, settings = self._franky, self._limits, self._settings
+        assert franky is not None
+        with self._starting:
+            problems = self._arm_problems()
+            if problems or self._tracker is not None:
+                return "; ".join(problems)
+            joints = self._robot.state.q
+            arm, motion = limits.arm, limits.motion
+            tracker = franky.CartesianImpedanceTracker(
+                self._robot,
+                translational_stiffness=limits.stiffness.translation,
+                rotational_stiffness=limits.stiffness.rotation,
+                translational_error_clip=np.full(3, motion.leash_m),
+                rotational_error_clip=np.full(3, motion.leash_rad),
+                posture_task=franky.PostureTask(joints, settings.posture_stiffness),
+                max_delta_tau=settings.max_torque_step,
+                lower_joint_limits=np.array(arm.joint_minimum),
+                upper_joint_limits=np.array(arm.joint_maximum),
+                joint_limit_activation_distance=motion.joint_margin,
+            )
+            self._hand_on(tracker, self._target)
+            self._tracker = tracker
+        return ""
+
+    def _end(self) -> str:
+        assert self._franky is not None
+        with self._starting:
+            tracker, self._tracker = self._tracker, None
+            if tracker is None or not tracker.is_running:
+                return ""
+            self._robot.move(self._franky.TorqueStopMotion(), asynchronous=True)
+        return "" if self._robot.join_motion(HALT_TIMEOUT_S) else "the arm does not come to rest"
+
+    def _move_home(self, joints: np.ndarray, timeout_s: float, stops: int) -> str:
+        franky = self._franky
+        assert franky is not None
+        self._end()
+        if self._lost:
+            return self._lost
+        if self._settings.hand_homing and self._hand is not None:
+            self._hand.find_width()
+        dynamics = self._limits.home.dynamics
+        motion = franky.JointMotion(franky.JointState(joints), relative_dynamics_factor=dynamics)
+        with self._starting:
+            self._robot.move(motion, asynchronous=True)
+        until = time.monotonic() + timeout_s
+        while not self._robot.join_motion(POLL_S):
+            late = time.monotonic() > until
+            if late or self._stops != stops or self._closing.is_set():
+                self._robot.move(franky.JointStopMotion(), asynchronous=True)
+                self._robot.join_motion(HALT_TIMEOUT_S)
+                return f"not at home after {timeout_s:g} s" if late else "stopped on the way"
+        return ""
+
+    def _recover(self) -> str:
+        self._end()
+        if self._lost:
+            self._connect()
+        if not self._robot.recover_from_errors():
+            return "the arm could not clear its errors"
+        self._failure = ""
+        return ""
+
+    def _on_error(self, trace: str) -> None:
+        self._setup.node.get_logger().error(f"libfranka:\n{trace}")
+
+    # --- in the watcher's thread ---
+
+    def _watch(self) -> None:
+        while not self._closing.wait(1.0 / self._settings.state_rate):
+            if self._lost:
+                continue
+            try:
+                self._look()
+            except self._errors as error:
+                self._lose(error)
+
+    def _look(self) -> None:
+        franky = self._franky
+        assert franky is not None
+        with self._starting:
+            robot, tracker = self._robot, self._tracker
+            raw = robot.state
+            running = tracker is None or tracker.is_running
+        now = time.monotonic()
+        if raw.time.to_msec() != self._robot_time_ms:  # of a dead connection it stands still
+            self._robot_time_ms = raw.time.to_msec()
+            jacobian = robot.model.zero_jacobian(franky.Frame.EndEffector, raw)
+            self._manipulability = smallest_singular_value(jacobian)
+            width = self._hand.width if self._hand is not None else None
+            self._state = arm_state(franky, raw, now, width)
+        if not running:
+            self._tracker = None
+            robot.poll_motion()  # raises why the motion ended
+            self._failure = "the arm has ended its motion"
+        elif tracker is not None and now - self._sent_s > self._settings.command_age:
+            self.hold()
+
+    def _lose(self, error: Exception) -> None:
+        assert self._franky is not None
+        if isinstance(error, self._franky.ControlException | self._franky.CommandException):
+            self._failure = f"{in_words(error)}: call ~/recover"
+            return
+        self._tracker = None
+        self._lost = f"connection to the arm lost ({in_words(error)}): call ~/recover"
+
+
+def make(setup: Setup) -> Libfranka:
+    """The backend of a preset file."""
+    return Libfranka(setup, load_config(LibfrankaSettings, setup.preset))
