@@ -34,3 +34,4 @@ class ArmState(NamedTuple):
     robot_mode: int = UNKNOWN
     errors: tuple[str, ...] = ()
     success_rate: float | None = None  # [0, 1], of the commands, while it moves
+    manipulability: float | None = None  # smallest singular value of the Jacobian [m, rad per rad]

@@ -50,6 +50,12 @@ class StartGate:
         if valid_pose(state.pose) is not None:
             found += self._pose_problems(state.pose, start_poses)
         found += self._joint_problems(state.joints)
+        least, left = self._limits.motion.min_manipulability, state.manipulability
+        if left is not None and not left >= least:
+            found.append(
+                f"the arm is near a singular pose (smallest singular value {left:.3f}, at least"
+                f" {least:g}): go home first"
+            )
         return found
 
     def state_problems(self, state: ArmState, now_s: float) -> list[str]:

@@ -9,20 +9,20 @@ home, recover), one talks to the hand. If this process dies, the arm stops by it
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 import traceback
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from diwa.config import load_config
-from diwa.control.arm import ArmState
+from diwa.control.arm import REFLEX, USER_STOPPED, ArmState
 from diwa.control.gripper import GripperCommand
-from diwa.control.singularity import smallest_singular_value
 from diwa.control.targets import Target
 from diwa.errors import ConfigError
 from diwa_ros.backends.base import Job, Setup
@@ -40,6 +40,7 @@ from diwa_ros.worker import Worker
 HALT_TIMEOUT_S = 5.0  # for a motion to come to rest
 POLL_S = 0.05
 STILL = np.zeros(6)
+Work = Callable[[Job], str]  # says what went wrong
 
 
 class Libfranka:
@@ -63,7 +64,6 @@ class Libfranka:
         self._stops = 0  # how often `stop` was called: ends homing
         self._state: ArmState | None = None
         self._robot_time_ms = -1
-        self._manipulability = float("inf")
         self._failure = ""  # why the last motion ended by itself
         self._lost = "not connected"
         self._worker: Worker | None = None
@@ -86,7 +86,7 @@ class Libfranka:
     def start(self, pose: np.ndarray) -> None:
         """Follow targets from now on."""
         self._keep(Target(np.asarray(pose, dtype=np.float64), STILL))
-        self._submit(self._begin)
+        self._submit(lambda _: self._begin())
 
     def send(self, target: Target, stamp_ns: int) -> None:
         """Follow this target."""
@@ -99,7 +99,7 @@ class Libfranka:
     def stop(self) -> None:
         """Come to rest and follow nothing; ends homing as well."""
         self._stops += 1
-        self._submit(self._end)
+        self._submit(lambda _: self._end())
 
     def gripper(self, command: GripperCommand) -> None:
         """Open or close the hand."""
@@ -107,13 +107,21 @@ class Libfranka:
             self._hand.command(command)
 
     def home(self, joints: np.ndarray, timeout_s: float) -> Job:
-        """By a joint motion at the share of the arm's dynamics that the limits say."""
+        """By a joint motion at the share of the arm's dynamics that the limits say.
+
+        To cancel the job, or to call `stop`, ends it on the way.
+        """
         stops = self._stops
-        return self._submit(lambda: self._move_home(np.asarray(joints), timeout_s, stops))
+
+        def work(job: Job) -> str:
+            given_up = lambda: job.cancelled() or self._stops != stops  # noqa: E731
+            return self._move_home(np.asarray(joints), timeout_s, given_up)
+
+        return self._submit(work)
 
     def recover(self) -> Job:
         """Clear errors; connect again where the connection was lost."""
-        return self._submit(self._recover)
+        return self._submit(lambda _: self._recover())
 
     def publishers(self) -> int:
         """One: the control box lets nobody else in."""
@@ -121,7 +129,7 @@ class Libfranka:
 
     def problems(self) -> list[str]:
         """Of the connection, the last motion, the pose and the hand."""
-        found = self._arm_problems()
+        found = [text for text in (self._lost, self._failure) if text]
         if self._hand is not None and self._hand.problem:
             found.append(self._hand.problem)
         return found
@@ -150,16 +158,6 @@ class Libfranka:
 
     # --- in whatever thread calls ---
 
-    def _arm_problems(self) -> list[str]:
-        found = [text for text in (self._lost, self._failure) if text]
-        least = self._limits.motion.min_manipulability
-        if self._manipulability < least:
-            found.append(
-                f"the arm is near a singular pose (smallest singular value "
-                f"{self._manipulability:.3f}, at least {least:g}): call ~/home"
-            )
-        return found
-
     def _keep(self, target: Target) -> None:
         self._target = target
         self._sent_s = time.monotonic()
@@ -172,7 +170,7 @@ class Libfranka:
         pose = self._franky.Affine(target.pose[:3], target.pose[3:])
         tracker.set_target(pose, self._franky.Twist(target.twist[:3], target.twist[3:]))
 
-    def _submit(self, work: Callable[[], str]) -> Job:
+    def _submit(self, work: Work) -> Job:
         job: Job = Future()
         if self._worker is None:
             job.set_result("not connected")
@@ -182,14 +180,16 @@ class Libfranka:
 
     # --- in the worker's thread ---
 
-    def _do(self, work: Callable[[], str], job: Job) -> None:
+    def _do(self, work: Work, job: Job) -> None:
         try:
-            job.set_result(work())
+            problem = work(job)
         except self._errors as error:
-            job.set_result(in_words(error))
+            problem = in_words(error)
         except Exception:  # a bug here must reach the bridge as a failure, not as silence
-            job.set_result(traceback.format_exc())
-            raise
+            problem = traceback.format_exc()
+            self._on_error(problem)
+        with contextlib.suppress(InvalidStateError):  # it was cancelled
+            job.set_result(problem)
 
     def _connect(self) -> None:
         assert self._franky is not None
@@ -206,9 +206,8 @@ class Libfranka:
         franky, limits, settings = self._franky, self._limits, self._settings
         assert franky is not None
         with self._starting:
-            problems = self._arm_problems()
-            if problems or self._tracker is not None:
-                return "; ".join(problems)
+            if self._lost or self._failure or self._tracker is not None:
+                return self._lost or self._failure
             joints = self._robot.state.q
             arm, motion = limits.arm, limits.motion
             tracker = franky.CartesianImpedanceTracker(
@@ -231,12 +230,15 @@ class Libfranka:
         assert self._franky is not None
         with self._starting:
             tracker, self._tracker = self._tracker, None
-            if tracker is None or not tracker.is_running:
+            if tracker is None:
+                return ""
+            if not tracker.is_running:
+                self._explain(self._robot)
                 return ""
             self._robot.move(self._franky.TorqueStopMotion(), asynchronous=True)
         return "" if self._robot.join_motion(HALT_TIMEOUT_S) else "the arm does not come to rest"
 
-    def _move_home(self, joints: np.ndarray, timeout_s: float, stops: int) -> str:
+    def _move_home(self, joints: np.ndarray, timeout_s: float, given_up: Callable[[], bool]) -> str:
         franky = self._franky
         assert franky is not None
         self._end()
@@ -247,14 +249,16 @@ class Libfranka:
         dynamics = self._limits.home.dynamics
         motion = franky.JointMotion(franky.JointState(joints), relative_dynamics_factor=dynamics)
         with self._starting:
+            if given_up():
+                return "given up"
             self._robot.move(motion, asynchronous=True)
         until = time.monotonic() + timeout_s
         while not self._robot.join_motion(POLL_S):
             late = time.monotonic() > until
-            if late or self._stops != stops or self._closing.is_set():
+            if late or given_up():
                 self._robot.move(franky.JointStopMotion(), asynchronous=True)
                 self._robot.join_motion(HALT_TIMEOUT_S)
-                return f"not at home after {timeout_s:g} s" if late else "stopped on the way"
+                return f"not at home after {timeout_s:g} s" if late else "given up on the way"
         return ""
 
     def _recover(self) -> str:
@@ -278,36 +282,52 @@ class Libfranka:
             try:
                 self._look()
             except self._errors as error:
-                self._lose(error)
+                # A read can meet a motion that begins: no reason to give the connection up.
+                if type(error).__name__ != "InvalidOperationException":
+                    self._lose(in_words(error))
+            except Exception:  # whatever it is, the arm is not watched any more
+                self._on_error(traceback.format_exc())
+                self._lose("see the log")
+
+    def _lose(self, reason: str) -> None:
+        self._tracker = None
+        self._lost = f"connection to the arm lost ({reason}): call ~/recover"
 
     def _look(self) -> None:
-        franky = self._franky
-        assert franky is not None
         with self._starting:
             robot, tracker = self._robot, self._tracker
-            raw = robot.state
             running = tracker is None or tracker.is_running
-        now = time.monotonic()
-        if raw.time.to_msec() != self._robot_time_ms:  # of a dead connection it stands still
-            self._robot_time_ms = raw.time.to_msec()
-            jacobian = robot.model.zero_jacobian(franky.Frame.EndEffector, raw)
-            self._manipulability = smallest_singular_value(jacobian)
-            width = self._hand.width if self._hand is not None else None
-            self._state = arm_state(franky, raw, now, width)
+            raw = robot.state
+        self._tell(robot, raw)
         if not running:
-            self._tracker = None
-            robot.poll_motion()  # raises why the motion ended
-            self._failure = "the arm has ended its motion"
-        elif tracker is not None and now - self._sent_s > self._settings.command_age:
+            with self._starting:
+                if self._tracker is tracker:
+                    self._tracker = None
+                    self._explain(robot)
+        elif tracker is not None and time.monotonic() - self._sent_s > self._settings.command_age:
             self.hold()
 
-    def _lose(self, error: Exception) -> None:
-        assert self._franky is not None
-        if isinstance(error, self._franky.ControlException | self._franky.CommandException):
-            self._failure = f"{in_words(error)}: call ~/recover"
+    def _tell(self, robot: Any, raw: Any) -> None:
+        if raw.time.to_msec() == self._robot_time_ms:  # it stands still once nothing arrives
             return
-        self._tracker = None
-        self._lost = f"connection to the arm lost ({in_words(error)}): call ~/recover"
+        assert self._franky is not None
+        self._robot_time_ms = raw.time.to_msec()
+        width = self._hand.width if self._hand is not None else None
+        self._state = arm_state(self._franky, robot, raw, time.monotonic(), width)
+
+    def _explain(self, robot: Any) -> None:
+        """Find out why a motion ended; what the arm's state says needs no other words."""
+        try:
+            robot.poll_motion()  # raises the reason
+            reason = "the arm has ended its motion"
+        except self._errors as error:
+            if self._franky is not None and isinstance(error, self._franky.NetworkException):
+                raise
+            reason = in_words(error)
+        state = self._state
+        told = state is not None and (state.errors or state.robot_mode in (REFLEX, USER_STOPPED))
+        self._failure = "" if told else f"{reason}: call ~/recover"
+        self._setup.node.get_logger().warning(f"libfranka: {reason}")
 
 
 def make(setup: Setup) -> Libfranka:

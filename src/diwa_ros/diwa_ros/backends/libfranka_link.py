@@ -21,6 +21,7 @@ import pydantic
 from diwa.config import Config
 from diwa.control.arm import MOVE, ArmState
 from diwa.control.robots import RobotLimits
+from diwa.control.singularity import smallest_singular_value
 from diwa.errors import ConfigError
 
 Positive = Annotated[float, pydantic.Field(gt=0, allow_inf_nan=False)]
@@ -127,8 +128,11 @@ def _advice(kind: str) -> str:
     }.get(kind, "see the arm's page in Desk")
 
 
-def arm_state(franky: ModuleType, raw: Any, now_s: float, gripper_width: float | None) -> ArmState:
-    """What a `franky.RobotState` says."""
+def arm_state(
+    franky: ModuleType, robot: Any, raw: Any, now_s: float, gripper_width: float | None
+) -> ArmState:
+    """What a `franky.RobotState` of `robot` says."""
+    jacobian = robot.model.zero_jacobian(franky.Frame.EndEffector, raw)
     end = raw.O_T_EE
     mode = int(raw.robot_mode.value)
     names = error_names(franky)
@@ -142,6 +146,7 @@ def arm_state(franky: ModuleType, raw: Any, now_s: float, gripper_width: float |
         robot_mode=mode,
         errors=tuple(name for name in names if getattr(raw.current_errors, name)),
         success_rate=float(raw.control_command_success_rate) if mode == MOVE else None,
+        manipulability=smallest_singular_value(jacobian),
     )
 
 
