@@ -15,8 +15,9 @@ ROOT = Path(__file__).resolve().parents[1]
 NODES = sorted(path.stem for path in (ROOT / "config" / "nodes").glob("*.yaml"))
 # Other modules that declare parameters of a node.
 ELSEWHERE = {
+    "franka_bridge": ("lifecycle", "arm_settings"),
     "play_recorder": ("lifecycle", "recorder_settings"),
-    "policy_server": ("lifecycle",),
+    "policy_server": ("lifecycle", "serving_settings"),
 }
 TYPES = {bool: "bool", int: "int", float: "double", str: "string"}
 

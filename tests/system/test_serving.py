@@ -126,7 +126,7 @@ def test_canceled_skill_stops_the_arm(graph, serve):
 
 
 def test_server_refuses_what_it_cannot_do(graph, serve):
-    serve()
+    serve(preempt=False)
     other = Skill(graph, skill="close_drawer").result()
     assert other.error_code == Result.UNKNOWN_SKILL and TASK in other.error_msg
     first = Skill(graph, time_limit=3000.0)
@@ -134,6 +134,15 @@ def test_server_refuses_what_it_cannot_do(graph, serve):
     assert Skill(graph).result().error_code == Result.BUSY
     first.cancel()
     assert first.result().error_code == Result.CANCELED
+
+
+def test_new_goal_takes_over(graph, serve):
+    serve()
+    first = Skill(graph, time_limit=3000.0)
+    graph.wait_until(lambda: first.feedback and first.feedback[-1].steps > 8, "feedback")
+    second = Skill(graph, time_limit=0.2)
+    assert first.result().error_code == Result.PREEMPTED
+    assert second.result().error_code == Result.TIME_LIMIT
 
 
 def test_reset_ends_a_running_skill(graph, serve):

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
 
 import torch
 from diwa_msgs.action import RunSkill
@@ -14,19 +13,22 @@ from rclpy.action.server import ActionServer, CancelResponse, ServerGoalHandle
 from rclpy.subscription import Subscription
 
 from diwa.agent import Agent
-from diwa.data.contract import Contract
 from diwa.data.frames import ACTION
 from diwa.errors import ConfigError
 from diwa_ros import qos
 from diwa_ros.conversions import message_type
-from diwa_ros.diagnostics import ERROR, OK, WARN, Diagnostics, Report
+from diwa_ros.diagnostics import Diagnostics
+from diwa_ros.interlocks import Interlocks, Outcome
 from diwa_ros.lifecycle import LifecycleNode
-from diwa_ros.parameters import declare
 from diwa_ros.running import run_node
+from diwa_ros.serving_report import fill_status, serving_report, skill_feedback
+from diwa_ros.serving_settings import declare_settings
 from diwa_ros.skill import warm_up
-from diwa_ros.skill_engine import Limits, Outcome, Result, SkillEngine
+from diwa_ros.skill_engine import ActiveSkill, Result, SkillEngine
+from diwa_ros.skill_recording import SkillRecording
+from diwa_ros.waiting import Waiting
 
-WATCH_PERIOD_S = 0.1
+WATCH_PERIOD_S = 0.05
 STATUS_PERIOD_S = 0.5
 
 
@@ -35,21 +37,23 @@ class PolicyServer(LifecycleNode):
 
     def __init__(self) -> None:
         super().__init__("policy_server")
-        self._checkpoint = declare(self, "checkpoint", "", "folder of the checkpoint to serve")
-        self._device = declare(self, "device", "cpu", "where the models run: cpu, cuda or cuda:N")
-        self._threads = declare(
-            self, "threads", 1, "CPU threads for the models", minimum=1, maximum=256
-        )
-        self._seed = declare(
-            self, "seed", 0, "of the policy's noise, in every skill", minimum=0, maximum=2**31 - 1
-        )
-        self._limits = self._declare_limits()
+        self._settings = declare_settings(self)
         self._engine: SkillEngine | None = None
-        self._skill_name = ""
+        self._skill_name = self._source = ""
         self._inputs: list[Subscription] = []
         self._serving = False
         self._goal: ServerGoalHandle | None = None
+        self._goals = 0  # accepted so far; the last one wins
         self._message = ""
+        self._waiting = Waiting()
+        self._recording = SkillRecording(self, self._settings.recorder, self._waiting)
+        self._interlocks = Interlocks(
+            self,
+            require_enable=self._settings.require_enable,
+            require_contract=self._settings.require_contract,
+            robot_status=self._settings.robot_status,
+            on_change=self._check_interlocks,
+        )
         self._chunks = self.create_lifecycle_publisher(ActionChunk, "action_chunk", qos.COMMAND)
         self._status = self.create_publisher(PolicyStatus, "~/status", qos.STATUS)
         self._server = ActionServer(
@@ -58,48 +62,31 @@ class PolicyServer(LifecycleNode):
         self._wake = self.create_guard_condition(lambda: None)
         self.create_timer(WATCH_PERIOD_S, self._on_watch)
         self.create_timer(STATUS_PERIOD_S, self._publish_status)
-        self._diagnostics = Diagnostics(self, self._report)
-
-    def _declare_limits(self) -> Limits:
-        def seconds(name: str, default: float, text: str) -> float:
-            return declare(self, name, default, text, minimum=0.0, maximum=3600.0)
-
-        return Limits(
-            time_s=seconds(
-                "time_limit_s", 12.0, "observation time for a skill, unless the goal says"
-            ),
-            threshold=declare(
-                self,
-                "success_threshold",
-                0.9,
-                "success probability that ends a skill, unless the goal says; above 1: none does",
-                minimum=0.0,
-                maximum=2.0,
-            ),
-            stale_s=seconds(
-                "stale_after_s", 1.0, "a skill ends when a topic is silent for this long"
-            ),
-            stuck_s=seconds(
-                "stuck_after_s", 10.0, "a skill ends when no new frame comes for this long"
-            ),
-            resend_s=seconds(
-                "resend_after_s", 0.5, "without a new frame the last chunk is sent again after this"
-            ),
+        self._diagnostics = Diagnostics(
+            self, lambda: serving_report(self._engine, self._blocked(), self._message)
         )
 
     def load(self) -> None:
-        """Load and warm up the agent; subscribe to what its contract names."""
-        if not self._checkpoint:
+        """Load, check and warm up the agent; subscribe to what its contract names."""
+        settings = self._settings
+        if settings.checkpoint is None:
             raise ConfigError(
                 "parameter checkpoint is empty", hint="give the folder of a trained checkpoint"
             )
-        torch.set_num_threads(self._threads)
-        agent = Agent.load(Path(self._checkpoint).expanduser(), self._device, self._seed)
+        torch.set_num_threads(settings.threads)
+        agent = Agent.load(
+            settings.checkpoint, settings.device, settings.seed, settings.serve_steps
+        )
+        difference = self._interlocks.contract_difference(agent.contract, agent.hash)
+        if difference:
+            raise ConfigError(difference)
         warm_up(agent)
-        self._engine = SkillEngine(agent, self._send, self._wake.trigger, self._log_error)
-        self._skill_name = agent.skill
-        self._subscribe(agent.contract, self._engine)
-        self.get_logger().info(f"serving {agent.skill} from {self._checkpoint}")
+        self._engine = SkillEngine(
+            agent, agent.hash, settings, self._send, self._wake.trigger, self._log_error
+        )
+        self._skill_name, self._source = agent.skill, agent.hash
+        self._subscribe(self._engine)
+        self.get_logger().info(f"serving {agent.skill} from {settings.checkpoint} ({agent.hash})")
 
     def start(self) -> None:
         """Accept goals."""
@@ -107,6 +94,8 @@ class PolicyServer(LifecycleNode):
         others = self.count_publishers("action_chunk") - 1
         if others > 0:
             self.get_logger().warning(f"{others} other node(s) can send action_chunk too")
+        if self._settings.dry_run:
+            self.get_logger().warning("dry run: no action is published")
 
     def stop(self) -> None:
         """End the running skill and make the arm hold."""
@@ -124,14 +113,14 @@ class PolicyServer(LifecycleNode):
             self._engine.close()
         self._engine = None
 
-    def _subscribe(self, contract: Contract, engine: SkillEngine) -> None:
-        action = contract.action
+    def _subscribe(self, engine: SkillEngine) -> None:
+        contract = engine.contract
         topics = {
             key: (stream.type, stream.topic, qos.subscription_qos(stream))
             for key, stream in contract.observations.items()
         }
         topic = contract.require_action_topic("the policy server")
-        topics[ACTION] = (action.type, topic, qos.OBSERVATION)
+        topics[ACTION] = (contract.action.type, topic, qos.OBSERVATION)
         for key, (kind, topic, profile) in topics.items():
             callback = partial(engine.on_message, key)
             self._inputs.append(
@@ -139,33 +128,23 @@ class PolicyServer(LifecycleNode):
             )
 
     def _send(self, chunk: ActionChunk) -> None:
-        if self.context.ok():
+        if self.context.ok() and not self._settings.dry_run:
             self._chunks.publish(chunk)
 
     def _log_error(self, text: str) -> None:
         self.get_logger().error(text)
 
     async def _execute(self, goal: ServerGoalHandle) -> RunSkill.Result:
-        request = goal.request
-        refusal = self._refusal(request.skill)
-        engine = self._engine
-        if refusal is not None or engine is None:
-            refusal = refusal or Outcome(Result.DEACTIVATED, "the policy server is not configured")
-            self.get_logger().error(f"goal refused: {refusal.message}")
-            goal.abort()
-            return Result(error_code=refusal.code, error_msg=refusal.message)
-        limits = self._limits._replace(
-            time_s=request.time_limit or self._limits.time_s,
-            threshold=request.success_threshold or self._limits.threshold,
-        )
-        self._goal = goal
-        skill = engine.begin(limits, request.seed if request.seed >= 0 else None)
-        outcome = await skill.done
-        assert outcome is not None, "a skill that is done has an outcome"
-        engine.finish()
-        self._goal = None
+        outcome = self._refusal(goal.request.skill) or await self._take_over(goal)
+        skill: ActiveSkill | None = None
+        if outcome is None:
+            try:
+                outcome, skill = await self._serve(goal)
+            finally:
+                self._goal = None
+                self._waiting.check()
         self._message = outcome.message
-        self.get_logger().info(f"{skill.run.frames} frames; {outcome.message}")
+        self.get_logger().info(f"{skill.run.frames if skill else 0} frames; {outcome.message}")
         finish = {Result.NONE: goal.succeed, Result.CANCELED: goal.canceled}
         finish.get(outcome.code, goal.abort)()
         success = outcome.code == Result.NONE
@@ -173,18 +152,76 @@ class PolicyServer(LifecycleNode):
             success=success,
             error_code=outcome.code,
             error_msg="" if success else outcome.message,
-            steps=skill.run.frames,
-            success_probability=skill.run.probability,
+            steps=skill.run.frames if skill else 0,
+            success_probability=skill.run.probability if skill else 0.0,
         )
 
+    async def _take_over(self, goal: ServerGoalHandle) -> Outcome | None:
+        """Make this goal the running one, or say why not."""
+        if self._goal is not None and not self._settings.preempt:
+            return Outcome(Result.BUSY, "another skill is running")
+        self._goals += 1
+        mine = self._goals
+        if self._goal is not None and self._engine is not None:
+            self._engine.end(Result.PREEMPTED, "another goal took over")
+        await self._waiting.until(lambda: self._goal is None)
+        if mine != self._goals:
+            return Outcome(Result.PREEMPTED, "another goal took over")
+        self._goal = goal
+        return None
+
+    async def _serve(self, goal: ServerGoalHandle) -> tuple[Outcome, ActiveSkill | None]:
+        """Run the skill of a goal to its end, and record it where that is asked for."""
+        request, limits, engine = goal.request, self._settings.limits, self._engine
+        records = self._settings.record and not self._settings.dry_run
+        if engine is None:
+            return Outcome(Result.DEACTIVATED, "the policy server was deactivated"), None
+        if records:
+            problem = await self._recording.start(
+                self._skill_name, f"served by checkpoint {self._source}", engine.stamp_ns
+            )
+            if problem:
+                return Outcome(Result.INTERNAL, f"cannot record: {problem}"), None
+        late = self._refusal(request.skill)  # much may have happened while the recorder began
+        if goal.is_cancel_requested:
+            late = Outcome(Result.CANCELED, "canceled by the client")
+        limits = limits._replace(
+            time_s=request.time_limit or limits.time_s,
+            threshold=request.success_threshold or limits.threshold,
+        )
+        skill = engine.begin(limits, request.seed if request.seed >= 0 else None)
+        if late is not None:
+            engine.end(*late)
+        outcome = await skill.done
+        assert outcome is not None, "a skill that is done has an outcome"
+        engine.finish()
+        if records:
+            judged, run = limits.threshold <= 1.0, skill.run
+            problem = await self._recording.end(outcome, judged, run.frames, run.last_ns)
+            if problem:
+                self.get_logger().error(f"the recording did not end: {problem}")
+        return outcome, skill
+
     def _refusal(self, skill: str) -> Outcome | None:
+        """Why a goal cannot be served now."""
         if not self._serving:
             return Outcome(Result.DEACTIVATED, "the policy server is not active")
-        if self._goal is not None:
-            return Outcome(Result.BUSY, "another skill is running")
         if skill not in ("", self._skill_name):
             return Outcome(Result.UNKNOWN_SKILL, f"the checkpoint is for {self._skill_name}")
-        return None
+        return self._blocked()
+
+    def _blocked(self) -> Outcome | None:
+        """What the interlocks say; a dry run needs none."""
+        if self._engine is None or self._settings.dry_run:
+            return None
+        return self._interlocks.problem(self._engine.contract, f"checkpoint {self._source}")
+
+    def _check_interlocks(self) -> None:
+        if self._engine is None or self._engine.skill is None:
+            return
+        blocked = self._blocked()
+        if blocked is not None:
+            self._engine.end(*blocked)
 
     def _on_cancel(self, goal: ServerGoalHandle) -> CancelResponse:
         if self._engine is not None and goal is self._goal:
@@ -192,59 +229,28 @@ class PolicyServer(LifecycleNode):
         return CancelResponse.ACCEPT
 
     def _on_watch(self) -> None:
+        self._waiting.check()
+        self._check_interlocks()
         engine, goal = self._engine, self._goal
         if engine is None or goal is None or engine.skill is None:
             return
         engine.watch()
-        if engine.skill.done.done():
-            return
-        run, limits = engine.skill.run, engine.skill.limits
-        goal.publish_feedback(
-            RunSkill.Feedback(
-                progress=min(run.elapsed_s / limits.time_s, 1.0) if limits.time_s else 1.0,
-                success_probability=run.probability,
-                latency=engine.latencies.last,
-                steps=run.frames,
-            )
-        )
+        if not engine.skill.done.done():
+            goal.publish_feedback(skill_feedback(engine, engine.skill))
 
     def _publish_status(self) -> None:
-        engine = self._engine
-        status = PolicyStatus(state=self._state(), skill=self._skill_name, message=self._message)
+        status = PolicyStatus(
+            skill=self._skill_name,
+            checkpoint=self._source,
+            message=self._message,
+            dry_run=self._settings.dry_run,
+        )
         status.header.stamp = self.get_clock().now().to_msg()
-        if engine is not None:
-            p50, p95, p99 = engine.latencies.percentiles()
-            status.latency_p50, status.latency_p95, status.latency_p99 = p50, p95, p99
-            if engine.skill is not None:
-                run = engine.skill.run
-                status.epoch, status.frames, status.chunks = run.epoch, run.frames, run.chunks
-                status.success_probability = run.probability
+        fill_status(status, self._engine, self._serving)
+        blocked = self._blocked()
+        if blocked is not None:
+            status.message = blocked.message
         self._status.publish(status)
-
-    def _state(self) -> int:
-        engine = self._engine
-        if engine is None:
-            return PolicyStatus.UNCONFIGURED
-        if not self._serving:
-            return PolicyStatus.INACTIVE
-        if engine.skill is not None:
-            return PolicyStatus.RUNNING if engine.skill.newest_ns else PolicyStatus.WAITING
-        return PolicyStatus.FAULT if engine.fault else PolicyStatus.IDLE
-
-    def _report(self) -> Report:
-        engine = self._engine
-        if engine is None:
-            return Report(WARN, "no checkpoint is loaded", {})
-        p50, p95, p99 = (1000 * value for value in engine.latencies.percentiles())
-        values = {
-            "skill": self._skill_name,
-            "latency p50 [ms]": p50,
-            "latency p95 [ms]": p95,
-            "latency p99 [ms]": p99,
-        }
-        if engine.fault:
-            return Report(ERROR, engine.fault, values)
-        return Report(OK, self._message or "ready", values)
 
 
 def main() -> int:

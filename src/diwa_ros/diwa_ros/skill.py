@@ -3,7 +3,8 @@
 """One run of a skill: frames in, chunks out, and when to stop. No ROS in here.
 
 The rules are those of the evaluation loop, with chunks on the way: every frame goes through the
-recurrent filter, and a new chunk is planned at the frame where the last one has been executed.
+recurrent filter, and a new chunk is planned at the frame where the last one has been executed, or
+where few of its actions are left.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import numpy as np
 
 from diwa.data.contract import Contract
 from diwa.data.frames import Frame, compose_observation
+from diwa.errors import ConfigError
 
 HELD_FRAMES = 15  # frames without an executed action after which a chunk counts as lost
 LATENCIES = 1000  # chunks over which percentiles are taken
@@ -44,6 +46,8 @@ class SkillRun:
     Args:
         agent: reset here.
         seed: of the policy's noise; None: the agent's own.
+        plan_ahead: actions of a chunk that may be left when the next one is planned.
+        dry: nothing will be executed; every frame counts as if an action had been.
 
     Attributes:
         frames: frames observed.
@@ -55,9 +59,14 @@ class SkillRun:
         epoch: episode epoch of the latest frame.
     """
 
-    def __init__(self, agent: Agent, seed: int | None = None) -> None:
+    def __init__(
+        self, agent: Agent, seed: int | None = None, plan_ahead: int = 0, *, dry: bool = False
+    ) -> None:
         self._agent = agent
         self._seed = seed
+        self._plan_ahead = plan_ahead
+        self._dry = dry
+        self._slack = agent.contract.period_ns // 2
         self.restart()
 
     def restart(self) -> None:
@@ -95,17 +104,20 @@ class SkillRun:
         self.epoch = frame.epoch or 0
         if self.first_ns is None:
             self.first_ns = frame.stamp_ns
-        while self._executed and self._executed[0] < frame.stamp_ns:
+        if self._dry and self.chunks:
+            self._pending -= 1
+        while self._executed and self._executed[0] < frame.stamp_ns - self._slack:
             self._executed.popleft()
             self._pending -= 1
             self.actions += 1
 
     @property
     def needs_plan(self) -> bool:
-        """Whether the last chunk has been executed, or seems to be lost."""
+        """Whether the last chunk has been executed but for a rest, or seems to be lost."""
         executed = self._length - self._pending
         held = self.frames - self._planned_at - executed
-        return self._pending <= 0 or held >= HELD_FRAMES
+        ahead = min(self._plan_ahead, self._length - 1)
+        return self._pending <= max(ahead, 0) or held >= HELD_FRAMES
 
     def plan(self) -> np.ndarray:
         """A chunk for the latest frame, (Ta, 7) float32.
@@ -153,7 +165,11 @@ class Latencies:
 
 
 def warm_up(agent: Agent) -> None:
-    """Run the models once on an empty observation: the first inference is the slowest."""
+    """Run the models on an empty observation, twice: the first inference is the slowest.
+
+    Raises:
+        ConfigError: what comes out is not finite, or not the same both times.
+    """
     contract = agent.contract
     raw = {
         key: {
@@ -165,8 +181,27 @@ def warm_up(agent: Agent) -> None:
         for key, stream in contract.observations.items()
     }
     action = np.array(contract.action.neutral, dtype=np.float32)
+    frame = compose_observation(contract, raw, action)
+    first, second = (_outputs(agent, frame, action) for _ in range(2))
     agent.reset()
-    agent.observe(compose_observation(contract, raw, action), action)
-    agent.success_probability()
-    agent.plan()
+    if not np.isfinite(first).all():
+        raise ConfigError(
+            "the checkpoint's models give numbers that are not finite",
+            hint="train again; was the training stable?",
+        )
+    if not np.array_equal(first, second):
+        raise ConfigError(
+            "the checkpoint's models are not deterministic",
+            got=f"outputs that differ by {np.abs(first - second).max():.3g} for the same input",
+            hint="try another device, or fewer threads",
+        )
+
+
+def _outputs(agent: Agent, frame: dict[str, np.ndarray], action: np.ndarray) -> np.ndarray:
+    """What the models say to three frames: probabilities and a chunk, flat."""
     agent.reset()
+    values = []
+    for _ in range(3):
+        agent.observe(frame, action)
+        values.append(agent.success_probability())
+    return np.array([*values, *agent.plan().ravel().tolist()])
