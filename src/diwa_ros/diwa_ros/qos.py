@@ -35,6 +35,8 @@ STATUS = reliable(10)
 DIAGNOSTICS = reliable(10)
 EVENT = reliable(10, DurabilityPolicy.TRANSIENT_LOCAL)  # late subscribers see the last ones
 
+LATCHED = reliable(1, DurabilityPolicy.TRANSIENT_LOCAL)  # only what is true now
+
 
 def subscription_qos(stream: Stream, depth: int = OBSERVATION_DEPTH) -> QoSProfile:
     """How to subscribe to a stream of the contract."""

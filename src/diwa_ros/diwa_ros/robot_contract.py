@@ -7,7 +7,6 @@ from __future__ import annotations
 import yaml
 from rclpy.node import Node
 from rclpy.publisher import Publisher
-from rclpy.qos import DurabilityPolicy
 from std_msgs.msg import String
 
 from diwa.config import parse_config
@@ -16,12 +15,11 @@ from diwa.errors import ConfigError
 from diwa_ros import qos
 
 TOPIC = "robot_contract"
-PROFILE = qos.reliable(1, DurabilityPolicy.TRANSIENT_LOCAL)
 
 
 def publish_contract(node: Node, contract: Contract) -> Publisher:
     """Publish `contract`, also for those who come later; keep the publisher for as long."""
-    publisher: Publisher = node.create_publisher(String, TOPIC, PROFILE)
+    publisher: Publisher = node.create_publisher(String, TOPIC, qos.LATCHED)
     publisher.publish(String(data=contract.to_yaml()))
     return publisher
 
@@ -50,7 +48,7 @@ class ContractWatcher:
         self.contract: Contract | None = None
         self.problem = ""
         self._node = node
-        self._subscription = node.create_subscription(String, TOPIC, self._on_contract, PROFILE)
+        self._subscription = node.create_subscription(String, TOPIC, self._on_contract, qos.LATCHED)
 
     def difference(self, mine: Contract, name: str) -> str:
         """How the robot's contract differs from `mine`, called `name`; empty where it does not.

@@ -7,11 +7,9 @@ from __future__ import annotations
 import numpy as np
 
 from diwa.control.filter import shortened
-from diwa.control.poses import normalized
+from diwa.control.poses import rotation_vector
 from diwa.control.robots import MotionLimits
 from diwa.control.targets import Target
-
-SMALL = 1e-9  # [rad/2], where the sine is the angle
 
 
 def tracking_twist(
@@ -33,24 +31,3 @@ def tracking_twist(
     return np.concatenate(
         [shortened(linear, limits.max_speed), shortened(angular, limits.max_turn_rate)]
     )
-
-
-def rotation_vector(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Axis times angle [rad], (3,) in the base frame, of the rotation from one quaternion on."""
-    x, y, z, w = normalized(first)
-    a, b, c, d = normalized(second)
-    # second * conjugate(first)
-    vector = np.array(
-        [
-            a * w - d * x - b * z + c * y,
-            b * w - d * y - c * x + a * z,
-            c * w - d * z - a * y + b * x,
-        ]
-    )
-    scalar = d * w + a * x + b * y + c * z
-    if scalar < 0:
-        vector, scalar = -vector, -scalar
-    length = float(np.sqrt(vector @ vector))
-    if length < SMALL:
-        return 2.0 * vector
-    return vector * (2.0 * float(np.arctan2(length, scalar)) / length)
