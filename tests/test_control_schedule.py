@@ -80,6 +80,13 @@ def test_chunk_of_which_nothing_is_left_is_refused_and_the_old_one_goes_on(sched
     assert popped(schedule, [4]) == [0.4]
 
 
+def test_single_action_is_meant_for_now(schedule):
+    for sequence in range(1, 6):  # a person who is faster than the camera
+        assert schedule.push(chunk(sequence / 10), 1 * PERIOD, 0, sequence)
+        assert popped(schedule, [sequence]) == [sequence / 10]
+    assert schedule.late_steps == schedule.discarded == 0
+
+
 @pytest.mark.parametrize(
     ("data", "stamp", "epoch", "sequence"),
     [
@@ -89,12 +96,25 @@ def test_chunk_of_which_nothing_is_left_is_refused_and_the_old_one_goes_on(sched
         (np.zeros((0, 7)), 6 * PERIOD, 0, 4),
         (np.zeros((2, 6)), 6 * PERIOD, 0, 4),
         (np.zeros(7), 6 * PERIOD, 0, 4),
+        (np.zeros((1, 2, 7)), 6 * PERIOD, 0, 4),
     ],
 )
 def test_chunk_that_does_not_fit_is_refused(schedule, data, stamp, epoch, sequence):
     schedule.push(chunk(0.9), 5 * PERIOD, 0, 3)
     assert not schedule.push(data, stamp, epoch, sequence)
     assert popped(schedule, [5]) == [0.9]
+
+
+def test_restarted_sender_is_heard_again(schedule):
+    schedule.push(chunk(0.1), 1 * PERIOD, 0, 900)
+    assert schedule.push(chunk(0.2), 2 * PERIOD, 0, 0)
+
+
+def test_schedule_keeps_its_own_copy(schedule):
+    mine = chunk(0.1)
+    schedule.push(mine, 1 * PERIOD, 0, 1)
+    mine[:] = 0.9
+    assert popped(schedule, [1]) == [0.1]
 
 
 def test_new_episode_voids_what_is_held_and_what_was_executed(schedule):

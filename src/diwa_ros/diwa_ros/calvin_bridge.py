@@ -12,7 +12,7 @@ from diwa_msgs.msg import ActionChunk, ExecutedAction
 from diwa_msgs.srv import ResetScene
 from rclpy.node import Node
 
-from diwa.control.chunks import ChunkQueue
+from diwa.control.schedule import ChunkSchedule
 from diwa.control.watchdog import Watchdog
 from diwa.data.contract import Contract, load_contract
 from diwa.errors import ConfigError
@@ -42,7 +42,7 @@ class CalvinBridge(Node):
         self._declare_timing()
         self._contract = load_contract(find_contract(name))
         self._table = Table(make_env(self._contract, cameras, blocks), self._contract, seed)
-        self._queue = ChunkQueue()
+        self._queue = ChunkSchedule(self._contract.action, self._contract.period_ns)
         self._queue.set_epoch(self._table.epoch)
         self._watchdog = Watchdog(self._stale_s)
         self._commanded = False  # someone has driven in this episode
@@ -128,7 +128,7 @@ class CalvinBridge(Node):
         self._idle_steps = self._table.steps
 
     def _advance(self) -> None:
-        executed = self._table.step(self._queue.pop())
+        executed = self._table.step(self._queue.pop(self._table.stamp_ns))
         fill_executed(self._executed, executed, self._table.epoch)
         self._actions.publish(self._executed)
         self._observations.publish(self._table)

@@ -5,7 +5,8 @@
 A chunk was computed from an observation; when it arrives, some control steps may have passed since.
 Its first steps are skipped only as far as actions were really executed in their place: a chunk that
 comes while the arm holds begins at its first action, however late it is. Nothing is estimated from
-latencies, so a slow first inference skips nothing either.
+latencies, so a slow first inference skips nothing either. A single action, as a person sends it, is
+meant for now and never late.
 
 Actions are relative: each refers to the pose that the one before it led to. So a cross-fade happens
 between the poses that the old and the new chunk lead through, never between their actions.
@@ -75,7 +76,7 @@ class ChunkSchedule:
         if not self._fits(chunk, stamp_ns, epoch, sequence):
             self.discarded += 1
             return False
-        late = sum(executed >= stamp_ns - self._slack for executed in self._executed)
+        late = self._late(chunk, stamp_ns)
         if late >= len(chunk):
             self.discarded += 1
             return False
@@ -119,6 +120,12 @@ class ChunkSchedule:
         if len(self._executed) == REMEMBERED and stamp_ns < self._executed[0]:
             return False
         return self._newest is None or (stamp_ns, sequence) > self._newest
+
+    def _late(self, chunk: np.ndarray, stamp_ns: int) -> int:
+        """Actions that were executed in place of the first ones of `chunk`."""
+        if len(chunk) == 1:
+            return 0
+        return sum(executed >= stamp_ns - self._slack for executed in self._executed)
 
     def _side(self, gripper: float) -> float:
         return 1.0 if gripper >= self._spec.gripper_threshold else -1.0
