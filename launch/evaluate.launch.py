@@ -1,9 +1,18 @@
 # Copyright 2026 The DiWA for ROS 2 authors
 # SPDX-License-Identifier: Apache-2.0
-"""Seeded episodes of a checkpoint on the simulated table over ROS; ends when they are done."""
+"""Seeded episodes of a checkpoint on the simulated table over ROS; ends when they are done.
+
+With `trials:=true`: blind paired trials of two checkpoints instead, see the node `trials`.
+"""
 
 from launch import LaunchDescription
-from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription, Shutdown
+from launch.actions import (
+    DeclareLaunchArgument,
+    GroupAction,
+    IncludeLaunchDescription,
+    Shutdown,
+)
+from launch.conditions import IfCondition, UnlessCondition
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import Node
@@ -19,43 +28,70 @@ ARGUMENTS = {
     "episodes": ("20", "number of episodes"),
     "seed": ("0", "of the first episode; the next ones count up"),
     "output": ("evaluation.json", "file for the results"),
+    "trials": ("false", "compare the checkpoint blindly with base; episodes: starts for both"),
+    "base": ("", "checkpoint to compare with"),
+    "folder": ("trials", "folder of the comparison; it goes on where it stands"),
 }
 
 
 def generate_launch_description() -> LaunchDescription:
-    """Nodes: calvin_bridge, policy_server, evaluation_client."""
-    share = FindPackageShare("diwa_ros")
-    value = {name: LaunchConfiguration(name) for name in ARGUMENTS}
-    deploy = IncludeLaunchDescription(
-        PythonLaunchDescriptionSource(PathJoinSubstitution([share, "launch", "deploy.launch.py"])),
-        launch_arguments=[
-            ("checkpoint", LaunchConfiguration("checkpoint")),
-            ("simulate", "true"),
-            *((name, value[name]) for name in ("namespace", "contract", "cameras")),
-            ("real_time_factor", value["real_time_factor"]),
-        ],
-    )
-    client = Node(
-        package="diwa_ros",
-        executable="evaluation_client",
-        name="evaluation_client",
-        namespace=value["namespace"],
-        output="screen",
-        on_exit=Shutdown(reason="the evaluation is done"),
-        parameters=[
-            PathJoinSubstitution([share, "config", "nodes", "evaluation_client.yaml"]),
-            {
-                "contract": ParameterValue(value["contract"], value_type=str),
-                "task": ParameterValue(value["task"], value_type=str),
-                "episodes": ParameterValue(value["episodes"], value_type=int),
-                "seed": ParameterValue(value["seed"], value_type=int),
-                "output": ParameterValue(value["output"], value_type=str),
-            },
-        ],
-    )
+    """Nodes: calvin_bridge; policy_server and evaluation_client, or trials."""
+    paired = LaunchConfiguration("trials")
     declared = [
         DeclareLaunchArgument(name, default_value=default, description=text)
         for name, (default, text) in ARGUMENTS.items()
     ]
     checkpoint = DeclareLaunchArgument("checkpoint", description="folder of the checkpoint")
-    return LaunchDescription([checkpoint, *declared, deploy, client])
+    return LaunchDescription(
+        [
+            checkpoint,
+            *declared,
+            GroupAction([_include("deploy"), _client()], condition=UnlessCondition(paired)),
+            GroupAction([_include("simulate"), _trials()], condition=IfCondition(paired)),
+        ]
+    )
+
+
+def _include(name: str) -> IncludeLaunchDescription:
+    path = [FindPackageShare("diwa_ros"), "launch", f"{name}.launch.py"]
+    passed = [
+        (argument, LaunchConfiguration(argument))
+        for argument in ("namespace", "contract", "cameras", "real_time_factor")
+    ]
+    if name == "deploy":
+        passed += [("checkpoint", LaunchConfiguration("checkpoint")), ("simulate", "true")]
+    source = PythonLaunchDescriptionSource(PathJoinSubstitution(path))
+    return IncludeLaunchDescription(source, launch_arguments=passed)
+
+
+def _client() -> Node:
+    names = {"contract": str, "task": str, "episodes": int, "seed": int, "output": str}
+    return _ending_node("evaluation_client", {name: _typed(name, names[name]) for name in names})
+
+
+def _trials() -> Node:
+    settings = {
+        "base": _typed("base", str),
+        "adapted": _typed("checkpoint", str),
+        "folder": _typed("folder", str),
+        "pairs": _typed("episodes", int),
+        "seed": _typed("seed", int),
+    }
+    return _ending_node("trials", settings)
+
+
+def _typed(argument: str, kind: type) -> ParameterValue:
+    return ParameterValue(LaunchConfiguration(argument), value_type=kind)
+
+
+def _ending_node(name: str, settings: dict[str, ParameterValue]) -> Node:
+    share = FindPackageShare("diwa_ros")
+    return Node(
+        package="diwa_ros",
+        executable=name,
+        name=name,
+        namespace=LaunchConfiguration("namespace"),
+        output="screen",
+        on_exit=Shutdown(reason="the evaluation is done"),
+        parameters=[PathJoinSubstitution([share, "config", "nodes", f"{name}.yaml"]), settings],
+    )

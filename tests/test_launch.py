@@ -102,6 +102,16 @@ def test_evaluate_ends_with_its_client(prefix):
     assert nodes["/policy_server"]["params"]["checkpoint"] == "/c"
 
 
+def test_evaluate_runs_blind_trials_on_request(prefix):
+    asked = {"trials": "true", "base": "/old", "episodes": "3", "folder": "/f"}
+    nodes = play_launch.dump("evaluate.launch.py", prefix, checkpoint="/new", **asked)
+    assert set(nodes) == {"/calvin_bridge", "/trials"}  # which starts its own policy servers
+    parameters = nodes["/trials"]["params"]
+    assert (parameters["base"], parameters["adapted"]) == ("/old", "/new")
+    assert (parameters["pairs"], parameters["folder"]) == (3, "/f")
+    assert nodes["/trials"]["on_exit"] == "shutdown"
+
+
 @pytest.mark.parametrize("name", LAUNCH_FILES)
 def test_launch_file_gives_every_node_a_program_and_settings(prefix, name):
     nodes = play_launch.dump(name, prefix, **({} if _starts_alone(name) else {"checkpoint": "/c"}))

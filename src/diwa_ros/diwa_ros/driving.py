@@ -2,15 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Driving the arm one action at a time, and the services that begin and end an episode.
 
-Everything here spins the executor itself until what it waits for has happened: a script reads from
-top to bottom, and a signal ends it wherever it is.
+Everything here spins the executor itself until what it waits for has happened.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from diwa_msgs.msg import ActionChunk
@@ -18,22 +16,19 @@ from diwa_msgs.srv import EndEpisode, ResetScene, StartEpisode
 from rclpy.client import Client
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
-from rclpy.task import Future
 
 from diwa.data.contract import Contract
 from diwa.errors import ConfigError
 from diwa_ros import qos
+from diwa_ros.asking import Asking
 from diwa_ros.conversions import make_chunk, time_message, time_ns
 from diwa_ros.observing import Observed, Observer
 
-WAIT_S = 30.0
-TICK_S = 0.1  # the executor returns at least this often
 RESEND_S = 0.5  # without an answer for this long, the last chunk is sent again
-ASK_AGAIN_S = 5.0  # a request of a service: its answer is lost if the server does not know us yet
 LOST_S = 15.0  # without an answer for this long, the robot counts as lost
 
 
-class Driver:
+class Driver(Asking):
     """A script's hands and eyes.
 
     Args:
@@ -55,7 +50,7 @@ class Driver:
         *,
         acts: bool = True,
     ) -> None:
-        self._executor = executor
+        super().__init__(node, executor)
         self._period_s = contract.period_ns / 1e9
         self._observer = Observer(node, contract)
         self._sequence = 0
@@ -68,20 +63,15 @@ class Driver:
             StartEpisode, f"{recorder or 'none'}/start_episode"
         )
         self._end: Client = node.create_client(EndEpisode, f"{recorder or 'none'}/end_episode")
-        node.create_timer(TICK_S, lambda: None)
 
     @property
     def latest(self) -> Observed | None:
         """The newest observation."""
         return self._observer.latest
 
-    def spin_once(self) -> None:
-        """Handle one event; returns within a tenth of a second."""
-        self._executor.spin_once()
-
     def reset(self, seed: int, task: str) -> Observed:
         """Begin an episode in simulation; returns its first observation."""
-        response = self._call(self._reset, ResetScene.Request(seed=seed, task=task))
+        response = self.call(self._reset, ResetScene.Request(seed=seed, task=task))
         if not response.success:
             raise ConfigError(f"the scene could not be reset: {response.message}")
         self._observer.gripper = None
@@ -116,7 +106,7 @@ class Driver:
         if not self._recording:
             return ""
         request = StartEpisode.Request(task=task, note=note, start=time_message(first.stamp_ns))
-        response = self._call(self._start, request)
+        response = self.call(self._start, request)
         if not response.success:
             raise ConfigError(f"the episode could not be started: {response.message}")
         return str(response.episode_id)
@@ -134,25 +124,9 @@ class Driver:
             discard=discard,
             end=time_message(last.stamp_ns),
         )
-        response = self._call(self._end, request)
+        response = self.call(self._end, request)
         if not response.success:
             raise ConfigError(f"the episode could not be ended: {response.message}")
-
-    def result_of(self, future: Future) -> Any:
-        """Spin until `future` is done; returns its result."""
-        self.wait_until(future.done, "answer")
-        return future.result()
-
-    def wait_until(self, condition: Callable[[], bool], what: str) -> None:
-        """Spin until `condition()` is true; `what` is waited for, as named in the error."""
-        deadline = time.monotonic() + WAIT_S
-        while not condition():
-            self._executor.spin_once()
-            if time.monotonic() > deadline:
-                raise ConfigError(
-                    f"no {what} within {WAIT_S:g} s",
-                    hint="start the other nodes, in the same namespace and DDS domain; see logs",
-                )
 
     def _wait_for(self, wanted: Callable[[Observed], bool]) -> Observed:
         started = sent = time.monotonic()
@@ -167,18 +141,3 @@ class Driver:
                     f"no observation for {LOST_S:g} s", hint="is the bridge running, and in step?"
                 )
         return seen
-
-    def _call(self, client: Client, request: Any) -> Any:
-        self.wait_until(client.service_is_ready, f"service {client.srv_name}")
-        answers = [client.call_async(request)]
-        asked = time.monotonic()
-
-        def answered() -> bool:
-            nonlocal asked
-            if time.monotonic() - asked > ASK_AGAIN_S:
-                answers.append(client.call_async(request))
-                asked = time.monotonic()
-            return any(answer.done() for answer in answers)
-
-        self.wait_until(answered, f"answer of {client.srv_name}")
-        return next(answer for answer in answers if answer.done()).result()

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 
 from diwa_msgs.action import RunSkill
 from diwa_msgs.msg import PolicyStatus
-from rclpy.action.client import ActionClient, ClientGoalHandle
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 
@@ -26,6 +25,7 @@ from diwa_ros.driving import Driver
 from diwa_ros.parameters import declare
 from diwa_ros.paths import find_contract
 from diwa_ros.running import run_node
+from diwa_ros.skill_client import SkillClient
 
 TRIES = 3  # for an episode whose first observation does not reach the server
 NEVER = 2.0  # a success threshold that no probability reaches
@@ -64,31 +64,33 @@ class EvaluationClient(Node):
         )
         self._output = declare(self, "output", "evaluation.json", "file for the results")
         self._bridge = declare(self, "bridge", "calvin_bridge", "name of the simulation's node")
-        policy = declare(self, "policy", "policy_server", "name of the policy server's node")
+        self._policy = declare(self, "policy", "policy_server", "name of the policy server's node")
         self._contract = load_contract(find_contract(name))
         self._served = ""
-        self.create_subscription(PolicyStatus, f"{policy}/status", self._on_status, qos.STATUS)
-        self._skills: ActionClient = ActionClient(self, RunSkill, f"{policy}/run_skill")
+        self.create_subscription(
+            PolicyStatus, f"{self._policy}/status", self._on_status, qos.STATUS
+        )
 
     def work(self, executor: SingleThreadedExecutor) -> int:
         """Run all episodes, write the results; returns the exit code."""
         driver = Driver(self, executor, self._contract, self._bridge, acts=False)
-        driver.wait_until(self._skills.server_is_ready, "policy server")
+        skills = SkillClient(self, driver, self._policy)
+        skills.wait()
         driver.wait_until(lambda: bool(self._served), "status of a policy server with a checkpoint")
         task = self._task or self._served
         find_task(task)
         results = []
         for index in range(self._episodes):
-            results.append(self._run(driver, task, self._seed + index))
+            results.append(self._run(driver, skills, task, self._seed + index))
             done = sum(episode.success for episode in results)
             self.get_logger().info(f"{task}: {done} of {len(results)} succeeded")
         self._write(task, results)
         return 0
 
-    def _run(self, driver: Driver, task: str, seed: int) -> Episode:
+    def _run(self, driver: Driver, skills: SkillClient, task: str, seed: int) -> Episode:
         """One episode; once more when the server saw nothing, as when it has just appeared."""
         for _ in range(TRIES):
-            episode = self._run_once(driver, task, seed)
+            episode = self._run_once(driver, skills, task, seed)
             if episode is not None:
                 return episode
         raise ConfigError(
@@ -96,28 +98,25 @@ class EvaluationClient(Node):
             hint="are server and bridge in the same namespace and DDS domain?",
         )
 
-    def _run_once(self, driver: Driver, task: str, seed: int) -> Episode | None:
+    def _run_once(
+        self, driver: Driver, skills: SkillClient, task: str, seed: int
+    ) -> Episode | None:
         first = driver.reset(seed, task)
         goal = RunSkill.Goal(
             skill=task, time_limit=self._limit_s, success_threshold=NEVER, seed=seed
         )
-        handle: ClientGoalHandle = driver.result_of(self._skills.send_goal_async(goal))
-        if not handle.accepted:
-            raise ConfigError("the policy server refused the goal", hint="see its log")
-        future = handle.get_result_async()
         success, last_ns = False, first.stamp_ns
-        while not future.done():
-            driver.spin_once()
+
+        def succeeded() -> bool:
+            nonlocal success, last_ns
             seen = driver.latest
             if success or seen is None or seen.stamp_ns == last_ns or seen.epoch != first.epoch:
-                continue
+                return success
             last_ns = seen.stamp_ns
             success = bool(task_succeeded(task, first.scene_obs, seen.scene_obs))
-            if success:
-                handle.cancel_goal_async()
-        answer = future.result()
-        assert answer is not None, "a future that is done has a result"
-        result = answer.result
+            return success
+
+        result = skills.run(goal, succeeded)
         if result.error_code in FATAL:
             raise ConfigError(f"the skill could not be run: {result.error_msg}")
         if result.error_code == RunSkill.Result.NO_OBSERVATION:
