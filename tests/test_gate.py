@@ -147,3 +147,25 @@ def test_classifier_is_judged_on_both_ranking_and_probability() -> None:
     verdict = judge_classifier(torch.tensor([0.5, 0.6, 0.7, 0.8]), label)
     assert verdict.auc == 1.0
     assert verdict.calibration_error == pytest.approx((0.5 + 0.6 + 0.3 + 0.2) / 4)
+
+
+def test_precision_and_recall_are_counted_at_the_dreams_threshold() -> None:
+    label = torch.tensor([0, 0, 1, 1, 1])
+    score = torch.tensor([0.9, 0.3, 0.85, 0.7, 0.95])
+    verdict = judge_classifier(score, label, 0.8)
+    assert verdict.precision == pytest.approx(2 / 3)
+    assert verdict.recall == pytest.approx(2 / 3)
+    assert judge_classifier(score, label, 0.99).plain()["precision"] is None
+    assert judge_classifier(score, label, 0.99).recall == 0
+
+
+@pytest.mark.parametrize("name", ["precision", "recall"])
+def test_gate_judges_precision_and_recall_where_they_have_limits(name: str) -> None:
+    settings = GateConfig(**{f"min_{name}": 0.8})
+    measured = _measured(0.2, 0.9)
+    good = Verdict(0.95, 0.01, precision=0.9, recall=0.9)
+    assert gate_report(measured, None, good, settings)["passed"]
+    report = gate_report(measured, None, good._replace(**{name: 0.7}), settings)
+    assert f"{name} on dreamed latents is 0.700" in report["failed"][0]
+    unknown = good._replace(**{name: math.nan})
+    assert gate_report(measured, None, unknown, settings)["passed"], "nothing to judge by"

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import pydantic
 
@@ -21,6 +21,7 @@ class DreamConfig(Config):
 
     dreams: PositiveInt = 50  # side by side
     max_chunks: PositiveInt = 18  # an episode is cut after this many chunks
+    reward: Literal["classifier", "decoded"] = "classifier"  # decoded: the task's own condition
     success_threshold: Share = 0.5  # classifier probability that counts as solved
 
 

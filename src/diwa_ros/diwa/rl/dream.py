@@ -12,9 +12,8 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from diwa.reward.classifier import SuccessClassifier
 from diwa.rl.config import DreamConfig
 from diwa.rl.environment import StepResult
 from diwa.world_model.model import WorldModel
@@ -78,7 +77,7 @@ class DreamEnvironment:
     def __init__(
         self,
         world_model: WorldModel,
-        classifier: SuccessClassifier,
+        classifier: nn.Module,
         starts: StartBank,
         config: DreamConfig,
     ) -> None:

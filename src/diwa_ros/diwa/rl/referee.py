@@ -16,11 +16,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from diwa.policy.actions import executable
 from diwa.policy.diffusion import DiffusionPolicy
-from diwa.reward.classifier import SuccessClassifier
 from diwa.rl.config import DreamConfig
 from diwa.rl.dream import DreamEnvironment, StartBank, exchange
 from diwa.rl.environment import StepResult
@@ -31,7 +30,7 @@ class Referee(NamedTuple):
     """An independent world model and classifier; `starts` are the frames of the judged dreams."""
 
     world_model: WorldModel
-    classifier: SuccessClassifier
+    classifier: nn.Module
     starts: StartBank
 
 

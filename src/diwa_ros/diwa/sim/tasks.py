@@ -17,6 +17,7 @@ from diwa.errors import ConfigError
 from diwa.sim.geometry import DRAWER_RANGE, SLIDE_RANGE
 
 SLIDE, DRAWER_JOINT, BUTTON, SWITCH, BULB, LED = range(6)  # indices into a scene
+LIGHTS = (BULB, LED)
 FEASIBLE_MARGIN = 0.02  # [m] of travel beyond the success threshold that must be left
 
 
@@ -54,7 +55,7 @@ def task_succeeded(task: str, start_scene: np.ndarray, scene: np.ndarray) -> np.
     spec = find_task(task)
     before = np.asarray(start_scene)[..., spec.index]
     now = np.asarray(scene)[..., spec.index]
-    if spec.index in (BULB, LED):
+    if spec.index in LIGHTS:
         wanted = spec.change > 0
         return ((now > 0.5) == wanted) & ((before > 0.5) != wanted)
     return (now - before) * np.sign(spec.change) > abs(spec.change)
@@ -64,7 +65,7 @@ def task_feasible(task: str, scene: np.ndarray) -> np.ndarray:
     """Whether `task` can still be done from `scene` (..., 24), with some travel to spare; (...)."""
     spec = find_task(task)
     now = np.asarray(scene)[..., spec.index]
-    if spec.index in (BULB, LED):
+    if spec.index in LIGHTS:
         return (now > 0.5) != (spec.change > 0)
     room = spec.travel - now if spec.change > 0 else now
     return room > abs(spec.change) + FEASIBLE_MARGIN

@@ -73,12 +73,18 @@ def frame_labels(
     return [labeller.success(np.asarray(dataset.array(e, labeller.key))) for e in episode_ids]
 
 
+def split_demos(dataset: Dataset, config: ExperimentConfig) -> tuple[list[str], list[str]]:
+    """Demonstrations to learn success from, and all others, to measure it on."""
+    used = len(demos_of(dataset, config.task, config.policy_training.demos))
+    cut = max(1, round(used * (1 - config.classifier_training.holdout)))
+    demos = [demo.id for demo in demos_of(dataset, config.task)]
+    return demos[:cut], demos[cut:]
+
+
 def _episodes(dataset: Dataset, config: ExperimentConfig) -> tuple[list[str], list[str]]:
     """Training and held-out episodes: demonstrations, and play where labels allow it."""
     settings = config.classifier_training
-    demos = [d.id for d in demos_of(dataset, config.task, config.policy_training.demos)]
-    cut = max(1, round(len(demos) * (1 - settings.holdout)))
-    train, held = demos[:cut], demos[cut:]
+    train, held = split_demos(dataset, config)
     if settings.labels == "scene" and settings.use_play:
         holdout = config.world_model_training.holdout
         play, held_play = split_episodes(dataset, "play", holdout, config.seed)

@@ -89,8 +89,11 @@ class GateConfig(Config):
     judge_horizon: PositiveInt = 40
     max_error_ratio: PositiveFloat = 0.5  # against predicting that nothing changes
     min_auc: Share = 0.9  # classifier on dreamed latents
+    enforce: bool = True  # False: measured all the same, but nothing is refused (an ablation)
     # What follows depends on the camera, the robot and the task: measured, judged where it is set.
     max_calibration_error: Share | None = None  # of the classifier on dreamed latents
+    min_precision: Share | None = None  # likewise, at the dream's success threshold
+    min_recall: Share | None = None
     max_position_drift_m: PositiveFloat | None = None  # of the dreamed TCP
     min_ssim: Share | None = None  # of the worst camera
 

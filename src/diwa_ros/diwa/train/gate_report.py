@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from diwa.reward.metrics import area_under_roc, calibration_error
+from diwa.reward.metrics import area_under_roc, calibration_error, precision_recall
 from diwa.train.experiment import GateConfig
 from diwa.train.meter import finite_or_none
 from diwa.world_model.open_loop import OpenLoop
@@ -26,6 +26,12 @@ class Verdict(NamedTuple):
 
     auc: float  # NaN where one of the classes is missing
     calibration_error: float
+    precision: float = math.nan  # above the threshold; NaN where nothing is above it
+    recall: float = math.nan  # NaN where nothing is a success
+
+    def plain(self) -> dict[str, float | None]:
+        """For JSON; None for what is not known."""
+        return {name: finite_or_none(value) for name, value in self._asdict().items()}
 
 
 class Failure(NamedTuple):
@@ -35,9 +41,11 @@ class Failure(NamedTuple):
     hint: str
 
 
-def judge_classifier(score: Tensor, label: Tensor) -> Verdict:
+def judge_classifier(score: Tensor, label: Tensor, threshold: float = 0.5) -> Verdict:
     """Judge probabilities (N,) of success against labels (N,) int64 in {0, 1}."""
-    return Verdict(area_under_roc(score, label), calibration_error(score, label))
+    precision, recall = precision_recall(score, label, threshold)
+    auc = area_under_roc(score, label)
+    return Verdict(auc, calibration_error(score, label), precision, recall)
 
 
 def position_drift(predicted: Tensor, truth: Tensor) -> Tensor:
@@ -82,6 +90,9 @@ def gate_report(
         "judge_horizon": at + 1,
         "auc": finite_or_none(verdict.auc),
         "calibration_error": verdict.calibration_error,
+        "precision": finite_or_none(verdict.precision),
+        "recall": finite_or_none(verdict.recall),
+        "enforced": settings.enforce,
         "failed": [failure.text for failure in failures],
         "hints": sorted({failure.hint for failure in failures}),
         "passed": not failures,
@@ -118,6 +129,7 @@ def _failures(
             f"at least {settings.min_auc:.3f} needed"
         )
         found.append(Failure(text, BETTER_CLASSIFIER))
+    found += _missed(settings, verdict)
     most = settings.max_calibration_error
     if most is not None and not verdict.calibration_error <= most:
         text = (
@@ -125,4 +137,15 @@ def _failures(
             f"{verdict.calibration_error:.3f} off on average, at most {most:.3f} allowed"
         )
         found.append(Failure(text, BETTER_CLASSIFIER))
+    return found
+
+
+def _missed(settings: GateConfig, verdict: Verdict) -> list[Failure]:
+    """Precision and recall, where they have limits; NaN: there is nothing to judge by."""
+    found = []
+    for name in ("precision", "recall"):
+        value, least = getattr(verdict, name), getattr(settings, f"min_{name}")
+        if least is not None and value < least:
+            text = f"the classifier's {name} on dreamed latents is {value:.3f}, "
+            found.append(Failure(text + f"at least {least:.3f} needed", BETTER_CLASSIFIER))
     return found

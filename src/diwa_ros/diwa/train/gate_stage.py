@@ -7,17 +7,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from diwa.data.dataset import Dataset
 from diwa.errors import ConfigError
 from diwa.files import write_json
-from diwa.train.classifier_stage import frame_labels
 from diwa.train.dream_film import CONTEXT, STEPS, film_dreams
 from diwa.train.experiment import ExperimentConfig
-from diwa.train.gate_report import gate_report, judge_classifier, position_drift
+from diwa.train.gate_classifier import ClassifierFindings, ClassifierJudge
+from diwa.train.gate_report import gate_report, position_drift
 from diwa.train.labels import proprio_slice
 from diwa.train.loop import Randomness
 from diwa.train.models import load_classifier, load_world_model
@@ -38,7 +37,7 @@ def judge_world_model(
 ) -> dict[str, Any]:
     """Measure, write `open_loop.json`, and raise `ConfigError` when the model is not good enough.
 
-    An experiment with `claim: false` is measured all the same, but never refused.
+    With `claim: false` or `gate.enforce: false` all is measured the same, but nothing refused.
     """
     settings = config.gate
     world_model, _ = load_world_model(world_model_dir, device)
@@ -63,27 +62,46 @@ def judge_world_model(
         random.device,
     )
     context.progress.advance()
-    labels = frame_labels(dataset, config, sampler.episode_ids)
-    truth = torch.from_numpy(_labels_of(batch, labels, seq_len)[:, settings.context :])
-    score = classifier(result.latent.feat).flatten().cpu()
-    verdict = judge_classifier(score, truth.flatten().long())
-    context.progress.advance()
+    judge = ClassifierJudge(world_model, classifier, dataset, config, random)
+    dreamed = (
+        judge.dreamed(result.latent.feat, batch, sampler.episode_ids, settings.context)
+        if judge.knows_play
+        else judge.dreamed_along_demos()
+    )
     drift = _drift(result, moved, config, dataset)
-    report = gate_report(result, drift, verdict, settings)
+    report = gate_report(result, drift, dreamed, settings)
+    found = ClassifierFindings(config.dream.success_threshold, dreamed, judge.on_demos())
+    report["classifier"] = found.plain()
+    context.progress.advance()
     write_json(context.directory / "open_loop.json", report)
     if result.images:
         few = WindowSampler(dataset, sampler.episode_ids, keys, min(CONTEXT + STEPS, longest))
         windows = few.sample(FILMS, random.cpu).to(device)
         rate_hz = dataset.contract.rate_hz
         film_dreams(world_model, windows, rate_hz, context.directory, random.device)
-    if report["failed"] and config.claim:
-        raise ConfigError(
-            f"{world_model_dir}: the world model does not pass the gate",
-            got="; ".join(report["failed"]),
-            expected="predictions on held-out episodes good enough to learn in",
-            hint="; ".join(report["hints"]),
+    _decide(context, report, world_model_dir, config)
+    kept = ("auc", "precision", "recall", "error_ratio", "failed", "enforced", "classifier")
+    return {name: report[name] for name in kept}
+
+
+def _decide(
+    context: StageContext, report: dict[str, Any], world_model_dir: Path, config: ExperimentConfig
+) -> None:
+    """Refuse what failed, unless told otherwise."""
+    if not report["failed"] or not config.claim:
+        return
+    reasons = "; ".join(report["failed"])
+    if not config.gate.enforce:
+        context.progress.message(
+            f"the gate is off (gate.enforce=false), it would refuse: {reasons}"
         )
-    return {name: report[name] for name in ("auc", "error_ratio", "failed")}
+        return
+    raise ConfigError(
+        f"{world_model_dir}: the world model does not pass the gate",
+        got=reasons,
+        expected="predictions on held-out episodes good enough to learn in",
+        hint="; ".join(report["hints"]),
+    )
 
 
 def _drift(
@@ -101,8 +119,3 @@ def _drift(
             truth = batch.observation["proprio"][:, config.gate.context :, wanted]
             return position_drift(result.vectors["proprio"][..., places], truth)
     return None
-
-
-def _labels_of(batch: Batch, labels: list[np.ndarray], length: int) -> np.ndarray:
-    places = zip(batch.episode.tolist(), batch.start.tolist(), strict=True)
-    return np.stack([labels[e][s : s + length] for e, s in places])

@@ -19,7 +19,8 @@ from diwa.rl.referee import CrossEnvironment, Referee, second_opinion
 from diwa.rl.rollout import success_rate
 from diwa.train.experiment import ExperimentConfig
 from diwa.train.labels import start_frames, start_observations
-from diwa.train.models import load_classifier, load_world_model
+from diwa.train.models import load_world_model
+from diwa.train.rewards import success_judge
 from diwa.train.windows import split_episodes
 from diwa.world_model.model import WorldModel
 
@@ -69,7 +70,7 @@ class Dreams:
         folders: Mapping[str, Path],
     ) -> None:
         world_model, _ = load_world_model(folders["world_model"], device)
-        classifier, _ = load_classifier(folders["classifier"], device)
+        classifier = success_judge(config, dataset, world_model, folders["classifier"], device)
         train, held = _start_observations(world_model, dataset, config)
         bank = encode_starts(world_model, held)
         judged = config.dream.model_copy(update={"dreams": config.ppo.eval_dreams})
@@ -82,7 +83,7 @@ class Dreams:
         self._referee: Referee | None = None
         self._cross: CrossEnvironment | None = None
         if config.referee is not None:
-            self._referee = _load_referee(held, device, folders)
+            self._referee = _load_referee(config, dataset, held, device, folders)
             if CrossEnvironment.possible(world_model, self._referee.world_model):
                 self._cross = CrossEnvironment(world_model, bank, self._referee, judged)
 
@@ -130,8 +131,13 @@ def _start_observations(
 
 
 def _load_referee(
-    held: Mapping[str, Tensor], device: torch.device, folders: Mapping[str, Path]
+    config: ExperimentConfig,
+    dataset: Dataset,
+    held: Mapping[str, Tensor],
+    device: torch.device,
+    folders: Mapping[str, Path],
 ) -> Referee:
     world_model, _ = load_world_model(folders["referee_world_model"], device)
-    classifier, _ = load_classifier(folders["referee_classifier"], device)
+    folder = folders["referee_classifier"]
+    classifier = success_judge(config, dataset, world_model, folder, device)
     return Referee(world_model, classifier, encode_starts(world_model, held))

@@ -77,7 +77,7 @@ def fingerprints(config: ExperimentConfig, dataset: Dataset) -> dict[str, str]:
     result["classifier"] = of(
         "classifier", "classifier_training", "policy_training", "task", needs=["world_model"]
     )
-    result["gate"] = of("gate", "claim", needs=["classifier"])
+    result["gate"] = of("gate", "claim", "dream", needs=["classifier"])
     needs = ["policy", "classifier"]
     if config.referee is not None:
         # the same as the first model of an experiment with the referee's seed: they can be shared

@@ -56,10 +56,14 @@ class Decoder(nn.Module):
 
     def forward(self, feat: Tensor) -> dict[str, Tensor]:
         """(..., F) -> normalised prediction of each key, (..., size) or (..., 64, 64, 3)."""
-        result: dict[str, Tensor] = {}
-        if self.head is not None:
-            parts = torch.split(self.head(feat).float(), list(self.vectors.values()), dim=-1)
-            result.update(zip(self.vectors, parts, strict=True))
+        result = self.decode_vectors(feat)
         for key, decoder in self.images.items():
             result[key] = decoder(feat).float()
         return result
+
+    def decode_vectors(self, feat: Tensor) -> dict[str, Tensor]:
+        """(..., F) -> normalised prediction of each vector key, (..., size)."""
+        if self.head is None:
+            return {}
+        parts = torch.split(self.head(feat).float(), list(self.vectors.values()), dim=-1)
+        return dict(zip(self.vectors, parts, strict=True))

@@ -86,6 +86,11 @@ class WorldModel(nn.Module):
         """(..., F) -> reconstructed keys in the data's own units (images: 0 to 255 float32)."""
         return self.denormalise(self.decoder(feat))
 
+    def decode_vector(self, feat: Tensor, key: str) -> Tensor:
+        """(..., F) -> one reconstructed vector (..., size) in the data's own units; no images."""
+        vectors: dict[str, Tensor] = self.decoder.decode_vectors(feat)
+        return self._normaliser(key).invert(vectors[key])
+
     def denormalise(self, prediction: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """What the decoder returns, in the data's own units."""
         return {k: self._normaliser(k).invert(v) for k, v in prediction.items()}
