@@ -356,3 +356,13 @@ def test_serving_needs_a_topic_of_executed_actions(lowdim_contract):
     silent = lowdim_contract.model_copy(update={"action": action})
     with pytest.raises(ConfigError, match=r"action.topic is empty[^$]*the bridge needs them"):
         silent.require_action_topic("the bridge")
+
+
+def test_epoch_comes_with_the_actions_where_no_observation_carries_one():
+    samples = [
+        (key, round(step * 1e9 / 30), float(step), 4 if key == "action" else None)
+        for step in range(4)
+        for key in ("a", "b", "action")
+    ]
+    frames = build(scalar_contract(), samples)
+    assert [frame.epoch for frame in frames] == [None, 4, 4, 4]

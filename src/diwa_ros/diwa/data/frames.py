@@ -48,7 +48,8 @@ class Frame:
         observation: see `compose_observation`.
         previous_action: (7,) float32 in [-1, 1]; neutral in the first frame.
         is_first: this frame starts a segment: nothing is known of the time before.
-        epoch: episode epoch of the observation, None where no stream carries one.
+        epoch: episode epoch of the observation; where no stream carries one, that of the action
+            before it; None where there is none of either.
         cause: why a segment starts here; empty in all other frames.
     """
 
@@ -175,7 +176,7 @@ class FrameBuilder:
             if action is MISSING:
                 self._restart(moment - self._slack, "no action in time")
                 continue
-            self._emit(moment, samples, action.value)
+            self._emit(moment, samples, action)
 
     def _find_origin(self) -> bool:
         heads = [samples.queue[0].stamp_ns for samples in self._keys.values() if samples.queue]
@@ -222,7 +223,7 @@ class FrameBuilder:
             samples.drop_before(stamp_ns, reset)
         self._actions.drop_before(stamp_ns)
 
-    def _emit(self, moment: int, samples: dict[str, Sample], action: np.ndarray) -> None:
+    def _emit(self, moment: int, samples: dict[str, Sample], action: Sample) -> None:
         for key, sample in samples.items():
             self._keys[key].use(sample, moment)
         raw = {key: sample.value for key, sample in samples.items()}
@@ -230,10 +231,10 @@ class FrameBuilder:
         epochs = [sample.epoch for sample in samples.values() if sample.epoch is not None]
         frame = Frame(
             stamp_ns=newest if abs(newest - moment) <= self._slack else moment,
-            observation=compose_observation(self.contract, raw, action),
-            previous_action=action,
+            observation=compose_observation(self.contract, raw, action.value),
+            previous_action=action.value,
             is_first=self._index == 0,
-            epoch=max(epochs, default=None),
+            epoch=max(epochs, default=action.epoch),
             cause=self._cause,
         )
         self._cause = ""
