@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """SciPy is the oracle of the pose arithmetic."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
@@ -72,3 +74,18 @@ def test_relative_motion_undoes_integrate_action_across_the_wrap():
     action = np.array([0.3, -0.2, 0.1, 0.9, 0.4, -0.9, 1.0])
     after = poses.integrate_action(pose, action, SPEC)
     np.testing.assert_allclose(poses.relative_motion(pose, after, SPEC), action[:6], atol=1e-9)
+
+
+def test_rotation_vector_leads_from_one_to_the_other_as_in_scipy(quaternions):
+    for first, second in pairwise(quaternions):
+        turn = poses.rotation_vector(first, second)
+        expected = Rotation.from_quat(second) * Rotation.from_quat(first).inv()
+        np.testing.assert_allclose(turn, expected.as_rotvec(), atol=1e-9)
+        assert poses.angle_between(poses.rotated(first, turn), second) < 1e-9
+
+
+def test_no_rotation_and_tiny_ones_keep_their_precision(quaternions):
+    np.testing.assert_allclose(poses.rotation_vector(quaternions[0], quaternions[0]), 0, atol=1e-15)
+    identity, tiny = np.array([0.0, 0.0, 0.0, 1.0]), np.array([1e-14, -2e-13, 3e-10])
+    turn = poses.rotation_vector(identity, poses.rotated(identity, tiny))
+    np.testing.assert_allclose(turn, tiny, atol=1e-20)

@@ -19,8 +19,8 @@ def tilt(quaternion: np.ndarray, hand_yaw: float = 0.0) -> tuple[float, float]:
         hand_yaw: from the reported frame to the hand's, about z [rad]. The fingers move along y.
 
     Returns:
-        pitch about the hand's y axis, roll about its x axis; both in [-pi, pi], 0 when it points
-        down, and independent of a rotation about the vertical.
+        pitch about the hand's y axis, roll about its x axis; 0 when it points down, and independent
+        of a rotation about the vertical.
     """
     x, y, z = -matrix_from_quaternion(quaternion)[2]  # down, in the reported frame
     cosine, sine = math.cos(hand_yaw), math.sin(hand_yaw)
@@ -33,6 +33,13 @@ def tilt(quaternion: np.ndarray, hand_yaw: float = 0.0) -> tuple[float, float]:
 def tilt_excess(
     quaternion: np.ndarray, max_pitch: float, max_roll: float, hand_yaw: float = 0.0
 ) -> float:
-    """By how much the larger of pitch and roll is beyond its limit [rad]; 0 or less: neither is."""
+    """By how much the larger of pitch and roll is beyond its limit [rad]; 0 or less: neither is.
+
+    A hand above the horizontal has no sensible pitch and roll: then it is the angle from straight
+    down, which is more than any below it, and grows the farther it turns.
+    """
+    down = -float(matrix_from_quaternion(quaternion)[2, 2])
+    if down <= 0.0:
+        return math.acos(max(down, -1.0))
     pitch, roll = tilt(quaternion, hand_yaw)
     return max(abs(pitch) - max_pitch, abs(roll) - max_roll)
