@@ -84,6 +84,29 @@ def test_deploy_serves_a_checkpoint_with_the_simulation_on_request(prefix):
     assert set(simulated) == {"/policy_server", "/calvin_bridge"}
 
 
+def test_deploy_starts_the_bridge_to_an_arm_on_request(prefix):
+    arguments = {"robot": "franka", "robot_type": "panda", "preset": "serl", "start_poses": "/d"}
+    nodes = play_launch.dump("deploy.launch.py", prefix, checkpoint="/c", **arguments)
+    assert executables(nodes) == {
+        "/policy_server": "policy_server",
+        "/franka_bridge": "franka_bridge",
+    }
+    assert nodes["/franka_bridge"]["lifecycle"]
+    assert nodes["/franka_bridge"]["params"] == {
+        "contract": "panda_franka",
+        "robot": "panda",
+        "backend": "pose_target",
+        "preset": "serl",
+        "robot_ip": "",
+        "start_poses": "/d",
+    }
+
+
+def test_deploy_knows_the_simulation_as_a_robot(prefix):
+    nodes = play_launch.dump("deploy.launch.py", prefix, checkpoint="/c", robot="simulation")
+    assert set(nodes) == {"/policy_server", "/calvin_bridge"}
+
+
 def test_deploy_needs_a_checkpoint(prefix):
     with pytest.raises(ValueError, match="checkpoint"):
         play_launch.dump("deploy.launch.py", prefix)

@@ -346,10 +346,10 @@ class ArmSession:
             self._enter(self.phase, f"the recovery failed: {problem}")
 
     def _give_up(self) -> None:
-        self._home = None
-        if self._job is not None:
-            self._job.cancel()
-            self._job = None
+        job, self._home, self._job = self._job, None, None
+        if job is not None and not job.done():
+            job.cancel()
+            self._backend.stop()
 
     def _enter(self, phase: Phase, reason: str = "") -> None:
         if phase != self.phase:

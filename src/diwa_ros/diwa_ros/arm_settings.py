@@ -18,6 +18,8 @@ from diwa_ros.backends import BACKENDS
 from diwa_ros.parameters import declare
 from diwa_ros.paths import config_directory, find_contract
 
+USUAL_PRESETS = {"pose_target": "crisp", "joint_target": "gello", "libfranka": "libfranka"}
+
 
 class ArmSettings(NamedTuple):
     """What the parameters say."""
@@ -44,16 +46,15 @@ class ArmSettings(NamedTuple):
     @property
     def preset_path(self) -> Path:
         """The preset's file, from a path or the name of one that comes with the package."""
-        path = Path(self.preset).expanduser()
+        preset = self.preset or USUAL_PRESETS[self.backend]
+        path = Path(preset).expanduser()
         if path.suffix in (".yaml", ".yml") or path.is_file():
             return path
         folder = config_directory() / "backends"
-        packaged = folder / f"{self.preset}.yaml"
+        packaged = folder / f"{preset}.yaml"
         if not packaged.is_file():
             known = ", ".join(sorted(file.stem for file in folder.glob("*.yaml")))
-            raise ConfigError(
-                f"preset {self.preset!r}", expected=f"a YAML file, or one of: {known}"
-            )
+            raise ConfigError(f"preset {preset!r}", expected=f"a YAML file, or one of: {known}")
         return packaged
 
 
@@ -72,8 +73,9 @@ def declare_settings(node: Node) -> ArmSettings:
         preset=declare(
             node,
             "preset",
-            "crisp",
-            "the backend's settings (topics, frames, actions): a YAML file, or one we ship",
+            "",
+            "the backend's settings (topics, frames, actions): a YAML file, or one we ship; empty: "
+            "crisp, gello or libfranka, by backend",
         ),
         robot_ip=declare(
             node, "robot_ip", "", "address of the arm's control box; backend libfranka only"
