@@ -35,10 +35,15 @@ from diwa_ros.backends.libfranka_link import (
     import_franky,
     in_words,
 )
+from diwa_ros.backends.libfranka_motions import (
+    REST_TIMEOUT_S,
+    JointMove,
+    begin_to_rest,
+    follow_poses,
+)
 from diwa_ros.worker import Worker
 
-HALT_TIMEOUT_S = 5.0  # for a motion to come to rest
-POLL_S = 0.05
+JOIN_TIMEOUT_S = 5.0
 STILL = np.zeros(6)
 Work = Callable[[Job], str]  # says what went wrong
 
@@ -107,10 +112,7 @@ class Libfranka:
             self._hand.command(command)
 
     def home(self, joints: np.ndarray, timeout_s: float) -> Job:
-        """By a joint motion at the share of the arm's dynamics that the limits say.
-
-        To cancel the job, or to call `stop`, ends it on the way.
-        """
+        """By a motion of the joints, slowly; to cancel the job, or to call `stop`, ends it."""
         stops = self._stops
 
         def work(job: Job) -> str:
@@ -150,7 +152,7 @@ class Libfranka:
             self._worker.stop()
         self._closing.set()
         if self._watcher is not None:
-            self._watcher.join(HALT_TIMEOUT_S)
+            self._watcher.join(JOIN_TIMEOUT_S)
         if self._hand is not None:
             self._hand.close()
         self._worker = self._watcher = self._hand = self._robot = self._tracker = None
@@ -203,31 +205,14 @@ class Libfranka:
         self._robot, self._lost, self._failure = robot, "", ""
 
     def _begin(self) -> str:
-        franky, limits, settings = self._franky, self._limits, self._settings
-        assert franky is not None
         with self._starting:
             if self._lost or self._failure or self._tracker is not None:
                 return self._lost or self._failure
-            joints = self._robot.state.q
-            arm, motion = limits.arm, limits.motion
-            tracker = franky.CartesianImpedanceTracker(
-                self._robot,
-                translational_stiffness=limits.stiffness.translation,
-                rotational_stiffness=limits.stiffness.rotation,
-                translational_error_clip=np.full(3, motion.leash_m),
-                rotational_error_clip=np.full(3, motion.leash_rad),
-                posture_task=franky.PostureTask(joints, settings.posture_stiffness),
-                max_delta_tau=settings.max_torque_step,
-                lower_joint_limits=np.array(arm.joint_minimum),
-                upper_joint_limits=np.array(arm.joint_maximum),
-                joint_limit_activation_distance=motion.joint_margin,
-            )
-            self._hand_on(tracker, self._target)
-            self._tracker = tracker
+            self._tracker = follow_poses(self._robot, self._limits, self._settings)
+            self._hand_on(self._tracker, self._target)
         return ""
 
     def _end(self) -> str:
-        assert self._franky is not None
         with self._starting:
             tracker, self._tracker = self._tracker, None
             if tracker is None:
@@ -235,35 +220,24 @@ class Libfranka:
             if not tracker.is_running:
                 self._explain(self._robot)
                 return ""
-            self._robot.move(self._franky.TorqueStopMotion(), asynchronous=True)
-        return "" if self._robot.join_motion(HALT_TIMEOUT_S) else "the arm does not come to rest"
+            begin_to_rest(self._robot)
+        return "" if self._robot.join_motion(REST_TIMEOUT_S) else "the arm does not come to rest"
 
     def _move_home(self, joints: np.ndarray, timeout_s: float, given_up: Callable[[], bool]) -> str:
-        franky = self._franky
-        assert franky is not None
         self._end()
-        if self._lost:
-            return self._lost
+        if self._lost or self._failure:
+            return self._lost or self._failure
         if self._settings.hand_homing and self._hand is not None:
             self._hand.find_width()
-        dynamics = self._limits.home.dynamics
-        motion = franky.JointMotion(franky.JointState(joints), relative_dynamics_factor=dynamics)
         with self._starting:
             if given_up():
                 return "given up"
-            self._robot.move(motion, asynchronous=True)
-        until = time.monotonic() + timeout_s
-        while not self._robot.join_motion(POLL_S):
-            late = time.monotonic() > until
-            if late or given_up():
-                self._robot.move(franky.JointStopMotion(), asynchronous=True)
-                self._robot.join_motion(HALT_TIMEOUT_S)
-                return f"not at home after {timeout_s:g} s" if late else "given up on the way"
-        return ""
+            way = JointMove(self._robot, joints, self._limits, self._settings)
+        return way.follow(timeout_s, given_up)
 
     def _recover(self) -> str:
         self._end()
-        if self._lost:
+        if self._lost or (self._hand is not None and self._hand.lost):
             self._connect()
         if not self._robot.recover_from_errors():
             return "the arm could not clear its errors"

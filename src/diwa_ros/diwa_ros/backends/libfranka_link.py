@@ -56,7 +56,7 @@ def import_franky() -> ModuleType:
 
 def failures(franky: ModuleType) -> tuple[type[Exception], ...]:
     """What franky raises; a dead connection can be a plain RuntimeError."""
-    return (franky.Exception, franky.GripperException, RuntimeError)
+    return (franky.Exception, franky.GripperException, RuntimeError, TimeoutError)
 
 
 def in_words(error: Exception) -> str:
