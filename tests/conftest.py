@@ -73,6 +73,15 @@ def ros_domain(monkeypatch) -> Iterator[int]:
 
 
 @pytest.fixture(scope="module")
+def module_ros_domain() -> Iterator[int]:
+    """The same for all tests of a module, which share their processes."""
+    domain, lock = _lock_domain()
+    with lock, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ROS_DOMAIN_ID", str(domain))
+        yield domain
+
+
+@pytest.fixture(scope="module")
 def simulator_unloaded():
     """Hides the simulator that other tests have imported from stages that must not know it."""
     with pytest.MonkeyPatch.context() as patch:
