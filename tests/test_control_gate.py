@@ -57,6 +57,8 @@ def test_gate_opens_for_an_arm_that_tells_only_its_pose(gate):
         ({"robot_mode": MOVE, "success_rate": float("nan")}, "of the commands"),
         ({"joints": np.array([0, 0, 0, -0.2, 0, 1.57, 0.785])}, "joint 4 is 0.083 rad from"),
         ({"joints": np.full(7, np.nan)}, "joint 1"),
+        ({"joints": np.array([0, 0, 0, -0.6, 0, 1.57, 0.785])}, "near a singular pose"),
+        ({"manipulability": 0.01}, "singular value 0.010, at least 0.04"),
     ],
 )
 def test_gate_names_what_is_wrong_with_the_arm(gate, change, message):

@@ -91,7 +91,7 @@ class ArmMotion:
         self, action: np.ndarray, state: ArmState, scale: float, now_s: float, stamp_ns: int
     ) -> Executed:
         """One control step with an action of a chunk."""
-        safe = self.targets.step(action, state.pose, scale)
+        safe = self.targets.step(action, state.pose, scale, state.joints)
         if not safe.rejected:
             command = self._hand.push(float(action[6]), now_s)
             if command is not None:
@@ -101,7 +101,7 @@ class ArmMotion:
 
     def lead(self, action: np.ndarray, state: ArmState, scale: float, stamp_ns: int) -> Executed:
         """One control step on the bridge's own account; nobody has asked for this action."""
-        safe = self.targets.step(action, state.pose, scale)
+        safe = self.targets.step(action, state.pose, scale, state.joints)
         return Executed(stamp_ns, self._nothing(), self._with_gripper(safe), held=True)
 
     def hold(self, state: ArmState, stamp_ns: int) -> Executed:

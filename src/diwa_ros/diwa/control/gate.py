@@ -10,6 +10,7 @@ import numpy as np
 
 from diwa.control.arm import IDLE, MODE_NAMES, MOVE, UNKNOWN, ArmState
 from diwa.control.filter import valid_pose
+from diwa.control.joint_guard import manipulability
 from diwa.control.poses import angle_between
 from diwa.control.robots import RobotLimits
 from diwa.data.contract import Workspace
@@ -51,6 +52,8 @@ class StartGate:
             found += self._pose_problems(state.pose, start_poses)
         found += self._joint_problems(state.joints)
         least, left = self._limits.motion.min_manipulability, state.manipulability
+        if left is None and state.joints is not None:
+            left = manipulability(state.joints)
         if left is not None and not left >= least:
             found.append(
                 f"the arm is near a singular pose (smallest singular value {left:.3f}, at least"
