@@ -366,3 +366,17 @@ def test_epoch_comes_with_the_actions_where_no_observation_carries_one():
     ]
     frames = build(scalar_contract(), samples)
     assert [frame.epoch for frame in frames] == [None, 4, 4, 4]
+
+
+def test_epoch_is_known_at_once_after_a_break():
+    """Else whoever runs a skill takes every break for a reset."""
+    samples = [
+        (key, round(step * 1e9 / 30), float(step), 4 if key == "action" else None)
+        for step in range(9)
+        for key in ("a", "b", "action")
+        if (step, key) != (4, "action")
+    ]
+    frames = build(scalar_contract(), samples)
+    after = [frame for frame in frames if frame.stamp_ns > stamp(4)]
+    assert after[0].is_first
+    assert {frame.epoch for frame in after} == {4}

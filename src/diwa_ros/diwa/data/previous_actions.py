@@ -54,12 +54,14 @@ class ExecutedActions:
         self._period = contract.period_ns
         self._queue: deque[Sample] = deque()
         self._clipped_ns: set[int] = set()
+        self._epoch: int | None = None  # of the latest action that was used or passed over
         self._counts = dict.fromkeys(("received", "late", "used", "clipped", "missing"), 0)
 
     def clear(self) -> None:
         """Forget all actions, not the counts."""
         self._queue.clear()
         self._clipped_ns.clear()
+        self._epoch = None
         self.newest_ns = None
 
     def add(self, sample: Sample) -> None:
@@ -99,7 +101,8 @@ class ExecutedActions:
         begin, end = moment - 3 * self._period // 2, moment - self._period // 2
         self._pop_before(end if first else begin)
         if first:
-            return Sample(moment, self._neutral, None)
+            nearest = self._queue[0].epoch if self._queue else None
+            return Sample(moment, self._neutral, nearest if self._epoch is None else self._epoch)
         if not self._queue:
             return None
         action = self._queue[0]
@@ -112,7 +115,9 @@ class ExecutedActions:
 
     def _pop_before(self, stamp_ns: int) -> None:
         while self._queue and self._queue[0].stamp_ns < stamp_ns:
-            self._clipped_ns.discard(self._queue.popleft().stamp_ns)
+            passed = self._queue.popleft()
+            self._epoch = passed.epoch
+            self._clipped_ns.discard(passed.stamp_ns)
 
     @property
     def counts(self) -> ActionCounts:
