@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Latencies of a served policy at the paper's size, with random weights.
 
-First the models alone: from an observation to a chunk, one thread. Then over DDS: this process
+First the models alone: from an observation to a chunk, two threads. Then over DDS: this process
 plays the robot (two cameras, joints, pose, scene at 30 Hz; one action executed per control period),
 the policy server is another one. What counts is the time from a camera's stamp to the moment when
 the first action of its chunk is executed, which is at the next control period at the earliest, and
@@ -95,7 +95,8 @@ def paper_agent() -> Agent:
         "tuned": True,
         "classifier": config.classifier.model_dump(mode="json"),
     }
-    return Agent(model, policy, SuccessClassifier(config.classifier, feat), meta)
+    classifier = SuccessClassifier(config.classifier, feat)
+    return Agent(model, policy, classifier, meta, overlap=True)
 
 
 def raw_observation(contract: Contract, rng: np.random.Generator) -> dict[str, np.ndarray]:
@@ -301,7 +302,7 @@ def main() -> None:
     torch.set_num_threads(1)
     agent = paper_agent()
     figures: dict[str, Any] = {"machine": platform.machine(), "torch": torch.__version__}
-    print(f"\nserving: one thread, PyTorch {torch.__version__}; load {os.getloadavg()[0]:.1f}")
+    print(f"\nserving: two threads, PyTorch {torch.__version__}; load {os.getloadavg()[0]:.1f}")
     print(f"{'[ms]':44} {'p50':>9} {'p95':>9} {'p99':>9} {'max':>9}")
     with tempfile.TemporaryDirectory() as folder:
         checkpoint = Path(folder) / "checkpoint"

@@ -60,14 +60,15 @@ def frames_of(model, length=7):
     [{}, {"start_from_observation": True}, {"unimix": 0.05}, {"inputs": CAMERAS}],
     ids=["plain", "start", "unimix", "cameras"],
 )
-def test_filter_of_single_frames_is_the_filter_of_sequences(changes):
+@pytest.mark.parametrize("overlap", [False, True])
+def test_filter_of_single_frames_is_the_filter_of_sequences(changes, overlap):
     model = model_of(**changes)
     frames, actions = frames_of(model)
     sequence = {key: torch.stack([f[key] for f in frames])[None] for key in frames[0]}
     first = torch.zeros(1, len(frames), dtype=torch.bool)
     first[0, 0] = True
     expected = model.observe(sequence, actions[None], first, None, torch.Generator().manual_seed(5))
-    steps = StepFilter(model)
+    steps = StepFilter(model, overlap=overlap)
     assert StepFilter.fits(model)
     for _ in range(2):  # the second time after a reset
         steps.reset()

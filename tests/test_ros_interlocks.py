@@ -14,7 +14,7 @@ from rclpy.executors import SingleThreadedExecutor
 from std_msgs.msg import Bool
 
 from diwa_ros import interlocks, qos
-from diwa_ros.interlocks import ESTOP, SILENT_S, Interlocks
+from diwa_ros.interlocks import SILENT_S, Interlocks
 from diwa_ros.robot_contract import publish_contract
 
 Result = RunSkill.Result
@@ -75,7 +75,7 @@ def test_nobody_there_is_no_problem(bench):
 
 
 def test_emergency_stop_holds_until_it_is_released_also_for_latecomers(bench):
-    publisher = bench.other.create_publisher(Bool, "estop", ESTOP)
+    publisher = bench.other.create_publisher(Bool, "estop", qos.LATCHED)
     publisher.publish(Bool(data=True))
     bench.make()
     deadline = time.monotonic() + 60

@@ -11,7 +11,6 @@ from diwa_msgs.msg import ActionChunk, ExecutedAction, PolicyStatus, RecorderSta
 from std_msgs.msg import Bool
 
 from diwa_ros import qos
-from diwa_ros.interlocks import ESTOP
 from system.test_serving import CONTRACT, TASK, Result, Skill
 
 
@@ -27,7 +26,7 @@ def serve(graph, checkpoint):
 
 def test_emergency_stop_ends_a_skill_and_refuses_others_until_it_is_released(graph, serve):
     serve()
-    estop = graph.node.create_publisher(Bool, "estop", ESTOP)
+    estop = graph.node.create_publisher(Bool, "estop", qos.LATCHED)
     executed = graph.collect(ExecutedAction, "executed_action")
     skill = Skill(graph, time_limit=3000.0)
     graph.wait_until(lambda: skill.feedback and skill.feedback[-1].steps > 8, "feedback")

@@ -43,6 +43,7 @@ class Agent:
         classifier: probability that the skill is done.
         meta: description that travels with the checkpoint.
         seed: every `reset` starts the same random sequence from it, unless it gets another.
+        overlap: filter with two threads, on a CPU; see `StepFilter`.
 
     Attributes:
         hash: of the checkpoint that it was loaded from; empty when it was put together in memory.
@@ -55,6 +56,8 @@ class Agent:
         classifier: SuccessClassifier,
         meta: Mapping[str, Any],
         seed: int = 0,
+        *,
+        overlap: bool = False,
     ) -> None:
         self.world_model = world_model.eval().requires_grad_(False)
         self.policy = policy.eval().requires_grad_(False)
@@ -67,13 +70,20 @@ class Agent:
         self.seed = seed
         self.hash = ""
         self._generator = torch.Generator(device=world_model.device)
-        self._filter = StepFilter(world_model) if StepFilter.fits(world_model) else None
+        fits = StepFilter.fits(world_model)
+        self._filter = StepFilter(world_model, overlap=overlap) if fits else None
         self._chain = StepChain(policy) if StepChain.fits(policy) else None
         self.reset()
 
     @classmethod
     def load(
-        cls, directory: Path, device: str = "cpu", seed: int = 0, serve_steps: int | None = None
+        cls,
+        directory: Path,
+        device: str = "cpu",
+        seed: int = 0,
+        serve_steps: int | None = None,
+        *,
+        overlap: bool = False,
     ) -> Agent:
         """Read a checkpoint folder written by `save`.
 
@@ -82,6 +92,7 @@ class Agent:
             device: where the models run.
             seed: see the class.
             serve_steps: DDIM steps when acting; None: as the checkpoint says.
+            overlap: see the class.
         """
         tensors, meta = load_weights(Path(directory), KIND)
         source = str(directory)
@@ -103,6 +114,7 @@ class Agent:
             parts["classifier"],  # type: ignore[arg-type]
             meta,
             seed,
+            overlap=overlap,
         )
         agent.hash = sha256_file(Path(directory) / FILE_NAME)[:HASH_DIGITS]
         return agent

@@ -73,9 +73,13 @@ class PolicyServer(LifecycleNode):
             raise ConfigError(
                 "parameter checkpoint is empty", hint="give the folder of a trained checkpoint"
             )
-        torch.set_num_threads(settings.threads)
+        torch.set_num_threads(max(settings.threads - 1, 1))
         agent = Agent.load(
-            settings.checkpoint, settings.device, settings.seed, settings.serve_steps
+            settings.checkpoint,
+            settings.device,
+            settings.seed,
+            settings.serve_steps,
+            overlap=settings.threads > 1,
         )
         difference = self._interlocks.contract_difference(agent.contract, agent.hash)
         if difference:

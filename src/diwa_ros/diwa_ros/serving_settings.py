@@ -66,7 +66,14 @@ def declare_settings(node: Node) -> ServingSettings:
     return ServingSettings(
         checkpoint=Path(checkpoint).expanduser() if checkpoint else None,
         device=declare(node, "device", "cpu", "where the models run: cpu, cuda or cuda:N"),
-        threads=declare(node, "threads", 1, "CPU threads for the models", minimum=1, maximum=256),
+        threads=declare(
+            node,
+            "threads",
+            2,
+            "CPU threads for the models; from 2 on, two halves of the filter run side by side",
+            minimum=1,
+            maximum=256,
+        ),
         seed=declare(
             node, "seed", 0, "of the policy's noise, in every skill", minimum=0, maximum=2**31 - 1
         ),

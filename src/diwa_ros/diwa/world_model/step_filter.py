@@ -6,11 +6,15 @@ Equation by equation it is `WorldModel.observe` for a batch and a sequence of on
 random numbers. At that size the time goes into reading weights and into calls, so: convolutions are
 products of unfolded patches with weights laid out once, a layer over one-hot samples is a sum of
 its weights' rows, and the prior, which only learning needs, is left out.
+
+What the last state becomes by the action does not depend on the new frame. So it can be computed
+while the frame is encoded, by a second thread: both halves mostly wait for weights from memory.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import torch
@@ -37,9 +41,10 @@ class StepFilter:
 
     Args:
         model: frozen, on the CPU, float32; its weights must not change afterwards.
+        overlap: use a second thread; the numbers are the same.
     """
 
-    def __init__(self, model: WorldModel) -> None:
+    def __init__(self, model: WorldModel, *, overlap: bool = False) -> None:
         self._model = model
         self._rssm = model.rssm
         self._cnns: dict[str, Callable[[Tensor], Tensor]] = {
@@ -51,6 +56,7 @@ class StepFilter:
         self._rows = model.rssm.stoch_in.weight.detach().t().contiguous()
         self._offsets = torch.arange(config.stoch) * config.classes
         self._index: Tensor | None = None  # (1, S) rows of the latest sample; None: nothing seen
+        self._helper = ThreadPoolExecutor(1, "filter") if overlap else None
         self._zero = self._deter = model.rssm.initial(1).deter
 
     @staticmethod
@@ -80,19 +86,18 @@ class StepFilter:
             The latent, with a batch of one.
         """
         rssm, config = self._rssm, self._model.config
-        embed = self._embed(observation)
-        deter: Tensor
-        sampled: Tensor
         if self._index is None:
-            deter = self._zero if rssm.start is None else rssm.start(embed)
-            sampled, action = rssm.stoch_in.bias, rssm.neutral_action
+            embed = self._embed(observation)
+            start = self._zero if rssm.start is None else rssm.start(embed)
+            deter, memory = self._transition(start, rssm.stoch_in.bias, rssm.neutral_action)
+        elif self._helper is None:
+            embed = self._embed(observation)
+            deter, memory = self._advance(previous_action)
         else:
-            deter, action = self._deter, previous_action
-            rows = functional.embedding_bag(self._index, self._rows, mode="sum")
-            sampled = rows + rssm.stoch_in.bias
-        hidden = functional.elu(rssm.in_norm(sampled + rssm.action_in(action[None])))
-        deter = rssm.cell(hidden, deter)
-        hidden = rssm.post_norm(rssm.post_deter(deter) + rssm.post_embed(embed))
+            advancing = self._helper.submit(self._advance, previous_action)
+            embed = self._embed(observation)
+            deter, memory = advancing.result()
+        hidden = rssm.post_norm(memory + rssm.post_embed(embed))
         logits = rssm.post_out(functional.elu(hidden)).view(1, config.stoch, config.classes)
         prob = torch.log_softmax(logits, dim=-1).exp()
         if config.unimix > 0:
@@ -101,6 +106,20 @@ class StepFilter:
         self._index = drawn.squeeze(-1) + self._offsets
         self._deter = deter
         return State(deter, torch.zeros_like(prob).scatter_(-1, drawn, 1.0))
+
+    @torch.inference_mode()
+    def _advance(self, action: Tensor) -> tuple[Tensor, Tensor]:
+        """The latest state after `action`; see `_transition`."""
+        assert self._index is not None, "something was seen"
+        rows = functional.embedding_bag(self._index, self._rows, mode="sum")
+        return self._transition(self._deter, rows + self._rssm.stoch_in.bias, action)
+
+    def _transition(self, deter: Tensor, sampled: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
+        """The next `deter` (1, D), and its part of the posterior's first layer (1, hidden)."""
+        rssm = self._rssm
+        hidden = functional.elu(rssm.in_norm(sampled + rssm.action_in(action[None])))
+        deter = rssm.cell(hidden, deter)
+        return deter, rssm.post_deter(deter)
 
     def _embed(self, observation: Mapping[str, Tensor]) -> Tensor:
         """(1, E), as `WorldModel.embed`."""
