@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from diwa.data.frames import Frame
+from diwa.errors import ConfigError
 from diwa_ros.skill import HELD_FRAMES, Latencies, SkillRun, warm_up
 
 PERIOD = 33_333_333
@@ -130,6 +131,52 @@ def test_warm_up_uses_every_part_and_leaves_a_fresh_agent(request, name):
     agent = CountingAgent(request.getfixturevalue(name))
     warm_up(agent)
     assert agent.seen == 0
+
+
+def test_planning_ahead_begins_while_actions_are_left(agent):
+    run = SkillRun(agent, plan_ahead=2)
+    assert drive(run, range(1, 9)) == [1, 3, 5, 7]
+    more = SkillRun(agent, plan_ahead=50)  # never more often than once a frame
+    assert drive(more, range(1, 6)) == [1, 2, 3, 4, 5]
+
+
+def test_dry_run_goes_on_as_if_actions_were_executed(agent):
+    run = SkillRun(agent, dry=True)
+    plans = []
+    for index in range(1, 11):
+        run.observe(frame(index, first=index == 1))
+        if run.needs_plan:
+            run.plan()
+            plans.append(index)
+    assert plans == [1, 5, 9]
+    assert run.actions == 0
+
+
+def test_actions_of_robots_with_stamps_of_their_own_belong_to_the_nearest_frame(run):
+    run.observe(frame(1, first=True))
+    run.plan()
+    for index in range(1, 5):
+        run.executed(index * PERIOD + 10_000_000)
+    run.observe(frame(5))
+    assert run.needs_plan and run.actions == 4
+
+
+def test_warm_up_refuses_models_that_are_not_deterministic(agent):
+    plan = agent.plan
+    outputs = iter((0.0, 1e-6))
+
+    def unsteady():
+        return plan() + next(outputs)
+
+    agent.plan = unsteady
+    with pytest.raises(ConfigError, match="not deterministic"):
+        warm_up(agent)
+
+
+def test_warm_up_refuses_models_that_give_no_finite_numbers(agent):
+    agent.output = np.inf
+    with pytest.raises(ConfigError, match="not finite"):
+        warm_up(agent)
 
 
 def test_percentiles_of_latencies():
