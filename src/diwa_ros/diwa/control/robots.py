@@ -63,7 +63,6 @@ class GuardLimits(Config):
     force: Positive = 20.0  # [N] on the TCP
     force_time: Positive = 0.05  # [s] for so long
     state_age: Positive = 0.1  # [s] an older state of the arm is none
-    image_age: Positive = 0.3  # [s]
     enable_age: Positive = 0.25  # [s] a dead-man's switch not heard of for longer is released
     start_position: Positive = 0.05  # [m] to the nearest start pose
     start_rotation: Positive = 0.2  # [rad]
