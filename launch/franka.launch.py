@@ -41,7 +41,7 @@ def generate_launch_description() -> LaunchDescription:
             DeclareLaunchArgument(
                 "preset",
                 default_value="",
-                description="settings of the backend: a YAML file, or one we ship; empty: the usual",
+                description="settings of the backend: a YAML file, or one we ship; empty: usual",
             ),
             DeclareLaunchArgument(
                 "robot_ip", default_value="", description="of the control box; for libfranka"

@@ -61,6 +61,7 @@ class FrankaBridge(LifecycleNode):
         self._undecoded = 0
         self._sent = Rate()
         self._notes: list[str] = []
+        self._logged: set[str] = set()
         self._message = RobotStatus(backend=self._settings.backend)
         self._status = self.create_publisher(RobotStatus, "~/status", qos.STATUS)
         self.create_subscription(ActionChunk, "action_chunk", self._on_chunk, qos.COMMAND)
@@ -129,6 +130,7 @@ class FrankaBridge(LifecycleNode):
             return
         if self._ticks.begins_period(now_s):
             self._on_period(arm, now_s)
+            now_s = time.monotonic()
         if arm.session.motion.send(self._ticks.share(now_s), self._now_ns()):
             self._sent.add(now_s)
 
@@ -224,8 +226,9 @@ class FrankaBridge(LifecycleNode):
         arm = self._arm
         if arm is not None:
             notes = arm.backend.notes()
-            for note in notes:
-                if note not in self._notes:
+            for note in notes:  # what is seen twice is not just late
+                if note in self._notes and note not in self._logged:
+                    self._logged.add(note)
                     self.get_logger().warning(note)
             self._notes = notes
         session = None if arm is None else arm.session
