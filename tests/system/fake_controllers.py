@@ -14,6 +14,7 @@ from geometry_msgs.msg import PoseStamped, TwistStamped, WrenchStamped
 from rclpy.executors import SingleThreadedExecutor
 from sensor_msgs.msg import JointState
 
+from diwa.control.kinematics import franka_chain
 from diwa.control.poses import make_pose, quaternion_from_euler, rotated
 from diwa_ros.arm_conversions import pose_array
 from diwa_ros.backends.presets import Preset
@@ -105,7 +106,9 @@ class FakeControllers:
         elif isinstance(message, PoseStamped) and not self.frozen:
             self.pose = pose_array(message.pose)
         elif isinstance(message, JointState) and not self.frozen:
+            before = franka_chain(self.joints).flange
             self.joints = np.array(message.position)
+            self.pose[:3] += franka_chain(self.joints).flange - before
 
     def _on_timer(self) -> None:
         received, twist = self._twist

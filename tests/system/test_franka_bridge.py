@@ -15,6 +15,7 @@ from rclpy.qos import DurabilityPolicy, ReliabilityPolicy
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool, Float64MultiArray, String
 
+from diwa.control.kinematics import franka_chain
 from diwa.data.contract import load_contract
 from diwa_ros import qos
 from diwa_ros.arm_conversions import pose_array
@@ -79,6 +80,20 @@ def test_preset_gets_what_its_controller_wants(graph, arm, preset):
         speeds = np.array([twist.twist.linear.x for twist in twists])
         assert speeds.max() <= 0.25
         assert np.median(speeds[speeds > 0.01]) == pytest.approx(SPEED, rel=0.1)
+
+
+def test_joint_targets_lead_where_the_poses_would(graph, arm):
+    robot = arm("gello", backend="joint_target").ready()
+    robot.controllers.targets.clear()
+    moved = sum(it.action[0] for it in robot.move(30)) * 0.02
+    messages = [message for _, message in robot.controllers.targets]
+    assert [*messages[0].name] == [f"fr3_joint{index}" for index in range(1, 8)]
+    joints = np.array([message.position for message in messages])
+    tcp = np.array([franka_chain(row).flange for row in joints])
+    assert tcp[-1][0] - tcp[0][0] == pytest.approx(moved, abs=0.01)
+    np.testing.assert_allclose(tcp[:, 1:], np.broadcast_to(tcp[0, 1:], tcp[:, 1:].shape), atol=1e-3)
+    stamps = np.array([time_ns(message.header.stamp) for message in messages])
+    assert np.median(np.diff(stamps)) <= 0.02e9
 
 
 def test_observations_share_one_stamp_and_follow_the_contract(graph, arm):

@@ -38,6 +38,9 @@ class PoseTarget:
     Args:
         setup: node, limits and contract.
         preset: names of topics and actions, with the arm's name filled in.
+
+    Attributes:
+        measured: the newest state of the arm.
     """
 
     name = "pose_target"
@@ -48,7 +51,7 @@ class PoseTarget:
         self._preset = preset
         self._topics: ArmTopics | None = None
         self._publishers: list[Publisher] = []
-        self._measured: ArmState | None = None
+        self.measured: ArmState | None = None
 
     def connect(self) -> None:
         """Subscribe, advertise, look for the action servers."""
@@ -61,15 +64,15 @@ class PoseTarget:
             )
         self._topics = ArmTopics(setup.node, preset)
         _require_fitting(setup, preset, self._topics.topics)
-        self._send = self._advertise(preset.target)
+        self._send = self.advertise(preset.target)
         self._gripper: Gripper = make_gripper(setup.node, preset.gripper, setup.limits.gripper)
         self._actions = FrankaActions(setup.node, preset.recovery)
         self._servo = Servo(setup.node, preset.servo, preset.target.kind) if preset.servo else None
 
     def state(self) -> ArmState | None:
         """The newest state."""
-        self._measured = self._topics.state() if self._topics else None
-        return self._measured
+        self.measured = self._topics.state() if self._topics else None
+        return self.measured
 
     def start(self, pose: np.ndarray) -> None:
         """Nothing to prepare: the first target is where the arm is."""
@@ -137,7 +140,7 @@ class PoseTarget:
         if self._topics is None:
             return
         self._topics.close()
-        self._topics = self._measured = None
+        self._topics = self.measured = None
         for publisher in self._publishers:
             self._setup.node.destroy_publisher(publisher)
         self._publishers.clear()
@@ -146,17 +149,19 @@ class PoseTarget:
         if self._servo is not None:
             self._servo.close()
 
-    def _advertise(self, topic: TargetTopic) -> Sender:
+    def advertise(self, topic: TargetTopic) -> Sender:
         """Create the publishers; returns what publishes a target."""
-        publisher = self._publisher(PoseStamped if topic.kind == "pose" else TwistStamped, topic)
+        publisher = self.target_publisher(
+            PoseStamped if topic.kind == "pose" else TwistStamped, topic
+        )
         pose, twist = make_pose(topic.frame_id), make_twist(topic.frame_id)
 
         def send_tracking(target: Target, stamp_ns: int) -> None:
-            if self._measured is None:
+            if self.measured is None:
                 return
             motion = self._setup.limits.motion
             fill_twist(
-                twist, stamp_ns, tracking_twist(target, self._measured.pose, topic.gain, motion)
+                twist, stamp_ns, tracking_twist(target, self.measured.pose, topic.gain, motion)
             )
             publisher.publish(twist)
 
@@ -164,7 +169,7 @@ class PoseTarget:
             return send_tracking
         feed_forward = None
         if topic.twist_topic:
-            feed_forward = self._publisher(
+            feed_forward = self.target_publisher(
                 TwistStamped, topic.model_copy(update={"topic": topic.twist_topic})
             )
 
@@ -177,7 +182,8 @@ class PoseTarget:
 
         return send_pose
 
-    def _publisher(self, kind: type, topic: TargetTopic) -> Publisher:
+    def target_publisher(self, kind: type, topic: TargetTopic) -> Publisher:
+        """A publisher of targets; one that is destroyed with the backend."""
         publisher: Publisher = self._setup.node.create_publisher(
             kind, topic.topic, target_qos(topic)
         )
