@@ -23,7 +23,7 @@ missing = [
     name
     for name, there in {
         "franky-control": importlib.util.find_spec("franky"),
-        "simulated arms (make setup)": SIMULATORS.exists(),
+        "simulated arms (make test)": SIMULATORS.exists(),
     }.items()
     if not there
 ]
