@@ -95,6 +95,10 @@ class Guards:
             or self._switch_verdict(now_s)
         )
 
+    def must_end(self, state: ArmState | None, publishers: int, problems: list[str]) -> bool:
+        """Whether an arm that comes to rest must not be sent even its last target any more."""
+        return publishers > 1 or bool(problems) or self._arm_verdict(state) is not None
+
     def _arm_verdict(self, state: ArmState | None) -> Verdict | None:
         if state is None:
             return Verdict(Phase.STOPPED, "the arm's state is lost", at_once=True)

@@ -222,7 +222,8 @@ class ArmSession:
             blocked = self._watch(now_s)
         if self.phase == Phase.STOPPED and self.motion.sending:
             self._rest -= 1
-            if self._rest < 0:
+            others, problems = self._backend.publishers(), self._backend.problems()
+            if self._rest < 0 or self.guards.must_end(state, others, problems):
                 self.motion.end()
         if not self.motion.sending or state is None:
             return self.motion.idle(stamp_ns)
