@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from diwa.policy.config import PolicyConfig
 from diwa.policy.denoiser import Denoiser
+from diwa.policy.fused_denoiser import EXACT, Products, denoise_all
 from diwa.policy.schedule import NoiseSchedule
 
 EVAL_MIN_STD = 1e-3  # noise floor when serving; the last step is noiseless
@@ -87,12 +88,15 @@ class DiffusionPolicy(nn.Module):
         floor = self.config.min_sampling_std
         return self._denoise(latent, generator, floor, explore=True, use_base=use_base)
 
-    def log_prob(self, latent: Tensor, chain: Tensor) -> Tensor:
+    def log_prob(self, latent: Tensor, chain: Tensor, products: Products = EXACT) -> Tensor:
         """Log-probability of every trained denoising step under the current policy.
+
+        Gradients reach the weights only.
 
         Args:
             latent: (B, F) float32.
             chain: (B, K'+1, Tp, A) float32, as `sample_chain` returns it.
+            products: what matrix products are rounded to.
 
         Returns:
             (B, K') float32, column i for k = K'-1-i.
@@ -101,8 +105,7 @@ class DiffusionPolicy(nn.Module):
         assert chain.shape[1] == count + 1, (chain.shape, count)
         k = torch.arange(count - 1, -1, -1, device=chain.device)
         net = self.base if self.tuned is None else self.tuned
-        condition = net.condition(latent).unsqueeze(1)
-        eps = net(chain[:, :-1], condition, net.time_table()[k])
+        eps = denoise_all(net, chain[:, :-1], latent, net.time_table()[k], products)
         mean = self.schedule.posterior_mean(chain[:, :-1], eps, k)
         std = self.schedule.std[k].clamp_min(self.config.min_sampling_std)
         return self._step_log_prob(chain[:, 1:], mean, std[:, None, None])

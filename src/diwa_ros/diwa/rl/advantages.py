@@ -58,8 +58,8 @@ class RewardScaler:
         self.gamma = gamma
         self.clip = clip
         self.count = 1e-4
-        self.mean = 0.0
-        self.variance = 1.0
+        self.mean = torch.zeros((), dtype=torch.float64)  # on the device of the rewards
+        self.variance = torch.ones((), dtype=torch.float64)
 
     def __call__(self, reward: Tensor, ended: Tensor) -> Tensor:
         """Update with rewards (L, N) in time order and return them scaled.
@@ -73,24 +73,30 @@ class RewardScaler:
             returns[step] = running
             running = running * (~ended[step])
         self._update(returns)
-        scale = (self.variance + 1e-8) ** -0.5
+        scale = (self.variance + 1e-8).rsqrt().to(reward.dtype)
         return (reward * scale).clamp(-self.clip, self.clip)
 
     def _update(self, sample: Tensor) -> None:
         count = sample.numel()
-        mean, variance = float(sample.mean()), float(sample.var(correction=0))
+        mean, variance = sample.mean().double(), sample.var(correction=0).double()
+        known, spread = self.mean.to(sample.device), self.variance.to(sample.device)
         total = self.count + count
-        shift = mean - self.mean
-        spread = self.variance * self.count + variance * count
-        self.variance = (spread + shift**2 * self.count * count / total) / total
-        self.mean += shift * count / total
+        shift = mean - known
+        summed = spread * self.count + variance * count
+        self.variance = (summed + shift**2 * self.count * count / total) / total
+        self.mean = known + shift * count / total
         self.count = total
 
     def state(self) -> dict[str, float]:
         """What a checkpoint needs."""
-        return {"count": self.count, "mean": self.mean, "variance": self.variance}
+        return {
+            "count": self.count,
+            "mean": float(self.mean),
+            "variance": float(self.variance),
+        }
 
     def load(self, state: dict[str, float]) -> None:
         """Restore `state`."""
-        self.count, self.mean = float(state["count"]), float(state["mean"])
-        self.variance = float(state["variance"])
+        self.count = float(state["count"])
+        self.mean = torch.tensor(state["mean"], dtype=torch.float64)
+        self.variance = torch.tensor(state["variance"], dtype=torch.float64)

@@ -31,6 +31,9 @@ class PPOConfig(Config):
     iterations: PositiveInt = 800
     chunks: PositiveInt = 36  # chunk steps collected per dream and iteration
     epochs: PositiveInt = 10
+    # Of matrix products: bf16 rounds those of gradients and of the cloning term, never those that
+    # ratios come from; auto: where the processor multiplies bf16 faster.
+    precision: Literal["fp32", "bf16", "auto"] = "fp32"
     batch: PositiveInt = 7500  # chunk steps in a minibatch; all K' denoising steps of each
     actor_lr: PositiveFloat = 1.0e-5
     critic_lr: PositiveFloat = 1.0e-3

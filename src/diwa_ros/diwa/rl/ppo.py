@@ -16,7 +16,11 @@ from torch import Tensor, nn
 from diwa.policy.diffusion import DiffusionPolicy
 from diwa.rl.advantages import RewardScaler, gae
 from diwa.rl.config import PPOConfig
+from diwa.rl.precision import products_of
 from diwa.rl.rollout import Rollout
+from diwa.rl.update_log import UpdateLog, UpdateResult
+
+__all__ = ["PPO", "PolicyLoss", "UpdateResult", "clip_schedule", "policy_loss"]
 
 
 def clip_schedule(config: PPOConfig, count: int) -> Tensor:
@@ -61,21 +65,6 @@ def policy_loss(
     return PolicyLoss(total, kl, outside)
 
 
-@dataclass(frozen=True, slots=True)
-class UpdateResult:
-    """What one iteration did; vectors per trained denoising step, noisiest first."""
-
-    kl: list[float]
-    clip_fraction: list[float]
-    log_prob_low: list[float]
-    log_prob_high: list[float]
-    policy_loss: float
-    value_loss: float
-    bc_loss: float
-    explained_variance: float
-    epochs: int
-
-
 class PPO:
     """The learner: optimisers, reward scale, and one `update` per rollout."""
 
@@ -89,19 +78,26 @@ class PPO:
         self.iteration = 0
         self.lr_scale = 1.0  # of the actor; smaller after a collapse
         device = next(critic.parameters()).device
+        self.products = products_of(config.precision, device)
         self.clip = clip_schedule(config, policy.config.finetune_steps).to(device)
         self.actor_optimiser = torch.optim.AdamW(
-            self.actor.parameters(), lr=config.actor_lr, weight_decay=0.0
+            self.actor.parameters(), lr=config.actor_lr, weight_decay=0.0, fused=True
         )
         self.critic_optimiser = torch.optim.AdamW(
-            critic.parameters(), lr=config.critic_lr, weight_decay=0.0
+            critic.parameters(), lr=config.critic_lr, weight_decay=0.0, fused=True
         )
 
     def update(self, rollout: Rollout, generator: torch.Generator) -> UpdateResult:
         """Learn from one rollout: `epochs` passes in minibatches, BC term included."""
-        config = self.config
         self._warm_up()
-        reward = self.scaler(rollout.reward, rollout.ended)
+        data = self.flatten(rollout, self.scaler(rollout.reward, rollout.ended))
+        log = self._learn(data, generator)
+        self.iteration += 1
+        return log.result(data.ret, data.advantage)
+
+    def flatten(self, rollout: Rollout, reward: Tensor) -> FlatRollout:
+        """A rollout with its advantages, by scaled rewards (L, N)."""
+        config = self.config
         advantage, ret = gae(
             reward,
             rollout.value,
@@ -111,16 +107,22 @@ class PPO:
             config.gamma,
             config.gae_lambda,
         )
-        data = _Flat(
+        return FlatRollout(
             rollout.latent.flatten(0, 1),
             rollout.chain.flatten(0, 1),
             rollout.log_prob.flatten(0, 1),
             advantage.flatten(),
             ret.flatten(),
         )
+
+    def _learn(self, data: FlatRollout, generator: torch.Generator) -> UpdateLog:
+        """All steps of one update. Nothing in here waits for the device."""
+        config = self.config
         train_actor = self.iteration >= config.critic_iterations
         bc_latent, bc_chain = self._base_chains(data.latent, generator)
-        log = _Log(self.policy.config.finetune_steps)
+        log = UpdateLog(self.policy.config.finetune_steps, data.ret.device)
+        for optimiser in (self.actor_optimiser, self.critic_optimiser):
+            optimiser.found_inf = log.stopped  # type: ignore[attr-defined]  # steps do nothing when 1
         for _ in range(config.epochs):
             order = torch.randperm(len(data.ret), generator=generator, device=data.ret.device)
             for rows in order.split(config.batch):
@@ -133,11 +135,8 @@ class PPO:
                     )
                     self._actor_step(data, rows, bc_latent[pick], bc_chain[pick], log)
                 self._critic_step(data, rows, log)
-            log.epochs += 1
-            if train_actor and log.last_kl > config.target_kl:
-                break
-        self.iteration += 1
-        return log.result(data)
+            log.end_epoch(config.target_kl if train_actor else None)
+        return log
 
     def _warm_up(self) -> None:
         share = min(1.0, (self.iteration + 1) / max(1, self.config.warmup_iterations))
@@ -155,28 +154,29 @@ class PPO:
         return chosen, self.policy.sample_chain(chosen, generator, use_base=True).chain
 
     def _actor_step(
-        self, data: _Flat, rows: Tensor, bc_latent: Tensor, bc_chain: Tensor, log: _Log
+        self, data: FlatRollout, rows: Tensor, bc_latent: Tensor, bc_chain: Tensor, log: UpdateLog
     ) -> None:
         config = self.config
         chosen = data.advantage[rows]
         advantage = (chosen - chosen.mean()) / (chosen.std(correction=0) + 1e-8)
-        log_prob = self.policy.log_prob(data.latent[rows], data.chain[rows])
+        log_prob = self.policy.log_prob(
+            data.latent[rows], data.chain[rows], self.products.surrogate
+        )
         loss = policy_loss(
             log_prob, data.log_prob[rows], advantage, self.clip, config.gamma_denoise
         )
-        total, bc_value = loss.total, 0.0
+        total, bc = loss.total, torch.zeros_like(loss.total)
         if config.bc_scale > 0:
-            bc = -self.policy.log_prob(bc_latent, bc_chain).mean()
+            bc = -self.policy.log_prob(bc_latent, bc_chain, self.products.cloning).mean()
             total = total + config.bc_scale * bc
-            bc_value = float(bc.detach())
         self.actor_optimiser.zero_grad(set_to_none=True)
         total.backward()
         if config.max_grad_norm is not None:
             nn.utils.clip_grad_norm_(self.actor.parameters(), config.max_grad_norm)
         self.actor_optimiser.step()
-        log.actor(loss, log_prob.detach(), bc_value)
+        log.actor(loss.total.detach(), loss.kl, loss.clip_fraction, log_prob.detach(), bc.detach())
 
-    def _critic_step(self, data: _Flat, rows: Tensor, log: _Log) -> None:
+    def _critic_step(self, data: FlatRollout, rows: Tensor, log: UpdateLog) -> None:
         error = self.critic(data.latent[rows]) - data.ret[rows]
         loss = self.config.value_scale * 0.5 * error.square().mean()
         self.critic_optimiser.zero_grad(set_to_none=True)
@@ -184,11 +184,11 @@ class PPO:
         if self.config.max_grad_norm is not None:
             nn.utils.clip_grad_norm_(self.critic.parameters(), self.config.max_grad_norm)
         self.critic_optimiser.step()
-        log.value_losses.append(float(loss.detach()))
+        log.critic(loss.detach())
 
 
 @dataclass(frozen=True, slots=True)
-class _Flat:
+class FlatRollout:
     """A rollout with (L, N) flattened to B."""
 
     latent: Tensor
@@ -196,56 +196,3 @@ class _Flat:
     log_prob: Tensor
     advantage: Tensor
     ret: Tensor
-
-
-class _Log:
-    """Collects minibatch figures of one update."""
-
-    def __init__(self, count: int) -> None:
-        self.count = count
-        self.kl: list[Tensor] = []
-        self.clip: list[Tensor] = []
-        self.low: list[Tensor] = []
-        self.high: list[Tensor] = []
-        self.policy_losses: list[float] = []
-        self.bc_losses: list[float] = []
-        self.value_losses: list[float] = []
-        self.last_kl = 0.0
-        self.epochs = 0
-
-    def actor(self, loss: PolicyLoss, log_prob: Tensor, bc: float) -> None:
-        self.kl.append(loss.kl)
-        self.clip.append(loss.clip_fraction)
-        self.low.append(log_prob.amin(dim=0))
-        self.high.append(log_prob.amax(dim=0))
-        self.policy_losses.append(float(loss.total.detach()))
-        self.bc_losses.append(bc)
-        self.last_kl = float(loss.kl.mean())
-
-    def result(self, data: _Flat) -> UpdateResult:
-        def rows(values: list[Tensor], how: str) -> list[float]:
-            if not values:
-                return [0.0] * self.count
-            stacked = torch.stack(values)
-            if how == "mean":
-                return [float(value) for value in stacked.mean(dim=0)]
-            extreme = stacked.amin(dim=0) if how == "min" else stacked.amax(dim=0)
-            return [float(value) for value in extreme]
-
-        def mean(values: list[float]) -> float:
-            return sum(values) / len(values) if values else 0.0
-
-        residual = data.advantage  # ret - value
-        spread = float(data.ret.var(correction=0))
-        explained = 1 - float(residual.var(correction=0)) / spread if spread > 0 else 0.0
-        return UpdateResult(
-            kl=rows(self.kl, "mean"),
-            clip_fraction=rows(self.clip, "mean"),
-            log_prob_low=rows(self.low, "min"),
-            log_prob_high=rows(self.high, "max"),
-            policy_loss=mean(self.policy_losses),
-            value_loss=mean(self.value_losses),
-            bc_loss=mean(self.bc_losses),
-            explained_variance=explained,
-            epochs=self.epochs,
-        )
