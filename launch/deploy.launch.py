@@ -26,6 +26,11 @@ def generate_launch_description() -> LaunchDescription:
         [
             DeclareLaunchArgument("checkpoint", description="folder of the checkpoint to serve"),
             DeclareLaunchArgument(
+                "skill",
+                default_value="",
+                description="skill that the checkpoint must be for; empty: any",
+            ),
+            DeclareLaunchArgument(
                 "namespace", default_value="", description="namespace of the robot"
             ),
             DeclareLaunchArgument(
@@ -102,7 +107,8 @@ def generate_launch_description() -> LaunchDescription:
                     {
                         "checkpoint": ParameterValue(
                             LaunchConfiguration("checkpoint"), value_type=str
-                        )
+                        ),
+                        "skill": ParameterValue(LaunchConfiguration("skill"), value_type=str),
                     },
                 ],
             ),

@@ -76,9 +76,9 @@ def test_collect_hands_arguments_to_the_nodes(prefix):
 
 
 def test_deploy_serves_a_checkpoint_with_the_simulation_on_request(prefix):
-    nodes = play_launch.dump("deploy.launch.py", prefix, checkpoint="/c")
+    nodes = play_launch.dump("deploy.launch.py", prefix, checkpoint="/c", skill="open_drawer")
     assert executables(nodes) == {"/policy_server": "policy_server"}
-    assert nodes["/policy_server"]["params"] == {"checkpoint": "/c"}
+    assert nodes["/policy_server"]["params"] == {"checkpoint": "/c", "skill": "open_drawer"}
     assert nodes["/policy_server"]["lifecycle"]
     simulated = play_launch.dump("deploy.launch.py", prefix, checkpoint="/c", simulate="true")
     assert set(simulated) == {"/policy_server", "/calvin_bridge"}

@@ -24,6 +24,7 @@ Result = RunSkill.Result
 LIMITS = Limits(time_s=60.0, threshold=2.0, stale_s=5.0, stuck_s=10.0, resend_s=5.0)
 SETTINGS = ServingSettings(
     checkpoint=None,
+    skill="",
     device="cpu",
     threads=1,
     seed=0,

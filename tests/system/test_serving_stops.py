@@ -56,6 +56,13 @@ def test_robot_of_another_contract_is_refused_with_the_difference(graph, serve):
     )
 
 
+def test_checkpoint_for_another_skill_is_not_served(graph, checkpoint):
+    server = graph.start("policy_server", checkpoint=str(checkpoint), skill="close_drawer")
+    graph.wait_until(lambda: server.poll() is not None, "end of the server")
+    assert server.poll() == 2
+    assert "another skill" in server.log_text() and "close_drawer" in server.log_text()
+
+
 def test_dry_run_publishes_nothing_but_its_status(graph, serve):
     serve(dry_run=True)
     chunks = graph.collect(ActionChunk, "action_chunk", qos.COMMAND)

@@ -81,6 +81,10 @@ class PolicyServer(LifecycleNode):
             settings.serve_steps,
             overlap=settings.threads > 1,
         )
+        if settings.skill not in ("", agent.skill):
+            raise ConfigError(
+                f"{settings.checkpoint}: another skill", got=agent.skill, expected=settings.skill
+            )
         difference = self._interlocks.contract_difference(agent.contract, agent.hash)
         if difference:
             raise ConfigError(difference)

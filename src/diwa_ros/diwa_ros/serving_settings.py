@@ -36,6 +36,7 @@ class ServingSettings(NamedTuple):
     """What an operator decides; see docs/nodes.md."""
 
     checkpoint: Path | None
+    skill: str
     device: str
     threads: int
     seed: int
@@ -65,6 +66,7 @@ def declare_settings(node: Node) -> ServingSettings:
     )
     return ServingSettings(
         checkpoint=Path(checkpoint).expanduser() if checkpoint else None,
+        skill=declare(node, "skill", "", "skill that the checkpoint must be for; empty: any"),
         device=declare(node, "device", "cpu", "where the models run: cpu, cuda or cuda:N"),
         threads=declare(
             node,
