@@ -23,6 +23,7 @@ from diwa.errors import ConfigError
 from diwa_ros.arm_conversions import fill_twist, make_twist
 from diwa_ros.backends.arm_topics import ArmTopics
 from diwa_ros.backends.base import Job, Setup
+from diwa_ros.backends.collision import CollisionThresholds
 from diwa_ros.backends.franka_actions import FrankaActions
 from diwa_ros.backends.presets import Preset, TargetTopic, load_preset
 from diwa_ros.backends.ros_gripper import Gripper, make_gripper
@@ -67,6 +68,9 @@ class PoseTarget:
         self._send = self.advertise(preset.target)
         self._gripper: Gripper = make_gripper(setup.node, preset.gripper, setup.limits.gripper)
         self._actions = FrankaActions(setup.node, preset.recovery)
+        self._thresholds = CollisionThresholds(
+            setup.node, preset.collision_service, setup.limits.guard
+        )
         self._servo = Servo(setup.node, preset.servo, preset.target.kind) if preset.servo else None
 
     def state(self) -> ArmState | None:
@@ -133,6 +137,7 @@ class PoseTarget:
         if self._topics is None:
             return []
         notes = self._topics.notes() + self._gripper.notes() + self._actions.notes()
+        notes += self._thresholds.notes()
         return notes + (self._servo.notes() if self._servo else [])
 
     def close(self) -> None:
@@ -146,6 +151,7 @@ class PoseTarget:
         self._publishers.clear()
         self._gripper.close()
         self._actions.close()
+        self._thresholds.close()
         if self._servo is not None:
             self._servo.close()
 

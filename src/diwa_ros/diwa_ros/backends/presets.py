@@ -67,6 +67,8 @@ class Preset(Config):
     state: StateTopics = StateTopics()
     gripper: GripperTopics = GripperTopics()
     recovery: Recovery = Recovery()
+    # franka_msgs/srv/SetFullCollisionBehavior; empty: the driver's thresholds stay as they are
+    collision_service: str = "service_server/set_full_collision_behavior"
     servo: str = ""  # MoveIt Servo node whose command type has to be set; empty: none
 
     def for_arm(self, arm: str) -> Preset:
