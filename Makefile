@@ -44,7 +44,7 @@ endif
 endif
 endif
 
-.PHONY: help setup lint type test demo bench results-lowdim clean
+.PHONY: help setup lint type test demo bench results-lowdim results-ablations clean
 
 help: ## show this text
 	@printf 'make TARGET [NAME=value ...]\n\n'
@@ -76,6 +76,9 @@ bench: $(STAMPS)/dev $(STAMPS)/ready ## measure speed; figures go to runs/bench.
 
 results-lowdim: $(STAMPS)/ready ## all skills in simulation, low-dimensional: hours; docs/results.md
 	@$(BIN)/python benchmarks/results_lowdim.py $(ARGS)
+
+results-ablations: $(STAMPS)/ready ## the method without each of its parts: hours; docs/results.md
+	@$(BIN)/python benchmarks/results_ablations.py $(ARGS)
 
 clean: ## remove caches and build output; keeps the environment and runs/
 	rm -rf build install log .pytest_cache .mypy_cache .ruff_cache .hypothesis play_log

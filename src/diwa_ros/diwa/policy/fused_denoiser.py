@@ -74,7 +74,7 @@ def _as(value: Tensor, dtype: torch.dtype | None) -> Tensor:
 
 
 def _affine(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """The layer x W^T + b for rounded factors and an exact `bias`, which decides the result's type."""
+    """The layer x W^T + b; `bias` is not rounded, and decides the type of the result."""
     if x.dtype == bias.dtype:
         return torch.addmm(bias, x, weight.t())
     return (x @ weight.t()) + bias

@@ -1,0 +1,251 @@
+# Copyright 2026 The DiWA for ROS 2 authors
+# SPDX-License-Identifier: Apache-2.0
+"""What happens without each part of the method, in the dream and in the simulator; resumes.
+
+    python benchmarks/results_ablations.py [--settings config/results/ablations.yaml] [--table]
+
+Every variant is the same experiment with a few settings changed, on the same data. Stages that a
+change does not touch are shared. Every run is a process of its own (`diwa train`), because
+fine-tuning refuses to run where the simulator has been loaded. Everything is kept under
+runs/results-ablations; what is finished is not done again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import re
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from diwa.config import Config, load_config
+from diwa.data.contract import load_contract
+from diwa.data.dataset import Dataset
+from diwa.errors import ConfigError
+from diwa.files import read_json, write_json, write_text
+from diwa.sim.collect import CollectConfig, collect_dataset
+from diwa.train.experiment import ExperimentConfig
+from diwa.train.pipeline import fingerprints
+from diwa.train.progress import Progress, make_progress
+from diwa.train.run import Run
+from diwa.train.stop import EXIT_INTERRUPTED, Interrupted, StopFlag, stop_on_signals
+from diwa.train.summary import SkillSummary
+
+ROOT = Path(__file__).resolve().parent.parent
+COMMAND = "make results-ablations"
+BEGIN, END = "<!-- ablations: begin -->", "<!-- ablations: end -->"
+SHARED = ("world_model", "policy", "classifier", "gate")  # where a variant does not change them
+
+
+class Variant(Config):
+    """One row of the table."""
+
+    name: str
+    overrides: tuple[str, ...]
+
+    @property
+    def folder(self) -> str:
+        """Its name as a folder's."""
+        return re.sub(r"\W+", "-", self.name).strip("-")
+
+
+class Settings(Config):
+    """What to run; see config/results/ablations.yaml."""
+
+    experiment: str
+    contract: str
+    seeds: tuple[int, ...]
+    data: CollectConfig
+    variants: tuple[Variant, ...]
+    overrides: tuple[str, ...] = ()  # of all variants
+
+
+class Ablations:
+    """All runs of the settings in one folder."""
+
+    def __init__(self, settings: Settings, folder: Path, progress: Progress) -> None:
+        self.settings = settings
+        self.folder = folder
+        self.progress = progress
+        self.path = ROOT / "config/experiments" / f"{settings.experiment}.yaml"
+
+    def collect(self, stop: StopFlag) -> Dataset:
+        """Play and demonstrations, the same for all."""
+        contract = load_contract(ROOT / "config/contracts" / f"{self.settings.contract}.yaml")
+        data = self.settings.data
+        return collect_dataset(
+            self.folder / "data", contract, data, progress=self.progress, stop=stop
+        )
+
+    def experiment(self, seed: int, variant: Variant) -> ExperimentConfig:
+        """The settings of one run."""
+        return load_config(ExperimentConfig, self.path, self.overrides(seed, variant))
+
+    def overrides(self, seed: int, variant: Variant) -> list[str]:
+        """What a run changes of the experiment."""
+        return [*self.settings.overrides, *variant.overrides, f"seed={seed}"]
+
+    def run_of(self, seed: int, variant: Variant) -> Run:
+        """Where a run is kept."""
+        return Run(self.folder / f"seed-{seed}" / variant.folder)
+
+    def learn(self, seed: int, variant: Variant, dataset: Dataset) -> None:
+        """All stages of one variant; a gate that refuses is a result as well."""
+        self.progress.message(f"seed {seed}, {variant.name}")
+        self._share(seed, variant, dataset)
+        run = self.run_of(seed, variant)
+        folders = ["--config", str(self.path), "--data", str(dataset.path), "--run", str(run.path)]
+        command = [sys.executable, "-m", "diwa.cli", "train", *folders]
+        ended = subprocess.run([*command, *self.overrides(seed, variant)])
+        if ended.returncode == EXIT_INTERRUPTED:
+            raise Interrupted("the training was stopped")
+        if ended.returncode and not measured(run).get("failed"):
+            raise ConfigError(
+                f"{run.path}: training ended with code {ended.returncode}", hint="see above"
+            )
+
+    def _share(self, seed: int, variant: Variant, dataset: Dataset) -> None:
+        """Link the first variant's stages whose inputs are the same."""
+        first = self.settings.variants[0]
+        if variant == first:
+            return
+        wanted = fingerprints(self.experiment(seed, variant), dataset)
+        theirs = fingerprints(self.experiment(seed, first), dataset)
+        for name in SHARED:
+            link = self.run_of(seed, variant).stage_dir(name)
+            done = self.run_of(seed, first).done(name)
+            same = done is not None and wanted[name] == theirs[name] == done.fingerprint
+            if link.is_symlink() and not same:
+                link.unlink()
+            elif same and not link.exists():
+                link.parent.mkdir(parents=True, exist_ok=True)
+                target = self.run_of(seed, first).stage_dir(name).resolve()
+                link.symlink_to(target, target_is_directory=True)
+
+    def outcomes(self) -> dict[str, dict[int, dict[str, Any]]]:
+        """What the runs found, by variant and seed."""
+        found: dict[str, dict[int, dict[str, Any]]] = {}
+        for variant in self.settings.variants:
+            for seed in self.settings.seeds:
+                run = self.run_of(seed, variant)
+                gate = measured(run)
+                if not gate:
+                    continue
+                records = {name: run.done(name) for name in ("finetune", "evaluate")}
+                refused = bool(gate["failed"]) and gate["enforced"]
+                if None in records.values() and not refused:
+                    continue
+                results = {name: r.result for name, r in records.items() if r is not None}
+                found.setdefault(variant.name, {})[seed] = {"gate": gate, **results}
+        return found
+
+
+def measured(run: Run) -> dict[str, Any]:
+    """What the gate of a run measured; empty before it did."""
+    path = run.stage_dir("gate") / "open_loop.json"
+    return dict(read_json(path)) if path.exists() else {}
+
+
+def summarise(runs: dict[int, dict[str, Any]]) -> SkillSummary | None:
+    """All seeds that got past the gate together; None where none did."""
+    ended = [run for run in runs.values() if "evaluate" in run]
+    if not ended:
+        return None
+    base = [bool(b) for run in ended for b in run["evaluate"]["base"]]
+    adapted = [bool(a) for run in ended for a in run["evaluate"]["adapted"]]
+    dream = {
+        name: statistics.mean(run["finetune"][name] for run in ended)
+        for name in ("dream_base", "dream_adapted")
+    }
+    steps = sum(run["finetune"]["simulator_steps"] for run in ended)
+    return SkillSummary.from_outcomes(base, adapted, simulator_steps=steps, **dream)
+
+
+def table(outcomes: dict[str, dict[int, dict[str, Any]]]) -> str:
+    """The Markdown table of `docs/results.md`."""
+    lines = [
+        "| variant | seeds | gate | dream, base to adapted | simulator, base to adapted "
+        "| paired difference | dream minus simulator |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, runs in outcomes.items():
+        passed = sum(not run["gate"]["failed"] for run in runs.values())
+        row = f"| {name} | {len(runs)} | {passed} of {len(runs)} passed "
+        item = summarise(runs)
+        if item is None:
+            lines.append(row + "| | refused | | |")
+            continue
+        low, high = item.difference_interval
+        gap = item.dream_gap
+        assert gap is not None and item.dream_base is not None and item.dream_adapted is not None
+        lines.append(
+            f"{row}| {item.dream_base:.0%} to {item.dream_adapted:.0%} "
+            f"| {item.base:.0%} to {item.adapted:.0%} "
+            f"| {100 * item.difference:+.0f} [{100 * low:+.0f}, {100 * high:+.0f}] "
+            f"| {100 * gap:+.0f} |"
+        )
+    return "\n".join(lines)
+
+
+def publish(ablations: Ablations) -> None:
+    """Write docs/results/ablations.json and the table in docs/results.md."""
+    outcomes = ablations.outcomes()
+    if not outcomes:
+        return
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True
+    ).stdout.strip()
+    pooled = {name: summarise(runs) for name, runs in outcomes.items()}
+    facts = {
+        "command": COMMAND,
+        "commit": commit,
+        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
+        "settings": ablations.settings.model_dump(mode="json"),
+        "variants": {
+            name: {
+                "pooled": None if item is None else item.model_dump(mode="json"),
+                "gate": {str(seed): run["gate"]["failed"] for seed, run in outcomes[name].items()},
+            }
+            for name, item in pooled.items()
+        },
+    }
+    write_json(ROOT / "docs/results/ablations.json", facts)
+    path = ROOT / "docs/results.md"
+    before, _, rest = path.read_text(encoding="utf-8").partition(BEGIN)
+    _, _, after = rest.partition(END)
+    text = f"{BEGIN}\n`{COMMAND}`, commit {commit}\n\n{table(outcomes)}\n{END}"
+    write_text(path, before + text + after)
+
+
+def main() -> None:
+    """Run what is missing, and write down what there is."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--settings", type=Path, default=ROOT / "config/results/ablations.yaml")
+    parser.add_argument("--folder", type=Path, default=ROOT / "runs/results-ablations")
+    parser.add_argument("--seeds", nargs="+", type=int, help="only these")
+    parser.add_argument("--table", action="store_true", help="only write what there is")
+    parser.add_argument("--print", action="store_true", help="print the table, change no document")
+    arguments = parser.parse_args()
+    settings = load_config(Settings, arguments.settings)
+    ablations = Ablations(settings, arguments.folder, make_progress("auto"))
+    try:
+        if not arguments.table:
+            with stop_on_signals(StopFlag()) as stop:
+                dataset = ablations.collect(stop)
+            for seed in arguments.seeds or settings.seeds:
+                for variant in settings.variants:
+                    ablations.learn(seed, variant, dataset)
+    finally:
+        if arguments.print:
+            print(table(ablations.outcomes()))
+        else:
+            publish(ablations)
+
+
+if __name__ == "__main__":
+    main()
