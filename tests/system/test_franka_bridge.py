@@ -74,7 +74,8 @@ def test_preset_gets_what_its_controller_wants(graph, arm, preset):
         fastest = 0.25 * np.diff(stamps) / 1e9 + 1e-3  # on the way, stamps and messages can be lost
         assert (np.abs(np.diff(poses[:, 0])) <= fastest).all()
     else:
-        assert robot.controllers.pose[0] - START[0] == pytest.approx(moved, abs=0.03)
+        goal = START[0] + moved  # what a slow machine is behind is made up for
+        graph.wait_until(lambda: abs(robot.controllers.pose[0] - goal) < 0.03, "arm at its goal")
     if target.kind == "twist" or target.twist_topic:
         twists = messages if target.kind == "twist" else [it for _, it in robot.controllers.twists]
         speeds = np.array([twist.twist.linear.x for twist in twists])
