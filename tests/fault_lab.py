@@ -32,6 +32,7 @@ JOINTS = [0.0, -0.785, 0.0, -2.356, 0.0, 1.571, 0.785]
 NAMES = [f"fr3_joint{index}" for index in range(1, 8)]
 ARM_HZ, CAMERA_HZ, SWITCH_HZ = 60.0, 30.0, 20.0
 FOLLOW = 0.3  # share of the way to the target that the arm goes in one of its steps
+STALL_S = 0.12  # half of what the most impatient guard allows
 GAP_S = 0.2  # commands that are farther apart belong to different streams
 Filter = Callable[[Any], Any]
 
@@ -55,6 +56,7 @@ class Lab:
         commands: every target.
         violations: what was wrong with them, in words.
         checks_leash: whether a target must be near the measured pose.
+        stalls: how often this machine was so busy that the lab fell silent by itself.
     """
 
     def __init__(self, context: Any, contract: Contract, limits: RobotLimits) -> None:
@@ -63,6 +65,8 @@ class Lab:
         self.commands: list[Command] = []
         self.violations: list[str] = []
         self.checks_leash = True
+        self.stalls = 0
+        self._awake_s = time.monotonic()
         self._limits, self._contract = limits, contract
         self._goal = self._pose = START
         self._measured = START
@@ -142,6 +146,8 @@ class Lab:
             self._publishers[name].publish(message)
 
     def _on_arm(self) -> None:
+        self.stalls += time.monotonic() - self._awake_s > STALL_S
+        self._awake_s = time.monotonic()
         now_ns = self.node.get_clock().now().nanoseconds
         pose = self._pose.copy()
         pose[:3] += FOLLOW * (self._goal[:3] - pose[:3])
@@ -179,24 +185,23 @@ class Lab:
         stamp_s = message.header.stamp.sec + message.header.stamp.nanosec / 1e9
         pose = np.array([p.x, p.y, p.z, q.x, q.y, q.z, q.w])
         command = Command(time.monotonic(), stamp_s, pose)
-        self._check(command, message.header.frame_id)
+        self.violations += self.faults_of(command, message.header.frame_id)
         self.commands.append(command)
         if "target" not in self.filters:
             self._goal = pose
 
-    def _check(self, command: Command, frame: str) -> None:
-        """Frame, numbers, workspace, tilt, leash, speed."""
+    def faults_of(self, command: Command, frame: str = "fr3_link0") -> list[str]:
+        """What is wrong with a command: frame, numbers, workspace, tilt, leash, speed."""
         pose, motion = command.pose, self._limits.motion
         found = [] if frame == "fr3_link0" else [f"frame {frame!r}"]
         if not np.isfinite(pose).all() or abs(np.linalg.norm(pose[3:]) - 1) > 1e-3:
-            self.violations.append(f"no pose: {pose}")
-            return
+            return [f"no pose: {pose}"]
         box = self._contract.workspace
         if (pose[:3] < np.array(box.minimum) - 1e-3).any():
             found.append(f"outside: {pose[:3]}")
         if (pose[:3] > np.array(box.maximum) + 1e-3).any():
             found.append(f"outside: {pose[:3]}")
-        if angle_between(pose[3:], START[3:]) > math.pi / 2 and self._tilt(pose) > 1.25:
+        if self._tilt(pose) > 1.25:
             found.append(f"tilted by {self._tilt(pose):.2f} rad")
         away = float(np.linalg.norm(pose[:3] - self._measured[:3]))
         # The bridge saw the arm up to one state_age earlier, and it may have moved since.
@@ -213,7 +218,7 @@ class Lab:
                 found += self._speed(earlier, command)
         elif self.checks_leash and away > 0.02:
             found.append(f"a stream begins {away:.3f} m from the arm")
-        self.violations += found
+        return found
 
     def _speed(self, first: Command, second: Command) -> list[str]:
         """A tick may be early or late by a control period against the stamps."""
