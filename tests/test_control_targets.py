@@ -242,7 +242,7 @@ def test_long_restless_motion_stays_within_the_limits(fr3, camera_contract, seed
     stream = TargetStream(fr3, contract)
     stream.seed(CENTRE)
     measured, previous, travelled = CENTRE, rest, 0.0
-    for operation in walk(rng, 900):
+    for operation in walk(rng, 700):
         measured, previous = check_step(stream, limits, operation, measured, previous)
         travelled += np.linalg.norm(previous[0])
         if rng.random() < 0.02:  # the arm is pushed, up to twice its leash
