@@ -12,6 +12,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import re
 import signal
 import time
 from collections.abc import Callable
@@ -634,3 +635,12 @@ def test_stop_stays_until_somebody_says_go(world):
     for _ in range(5):
         assert world.fresh().state == STOPPED
     world.require_rest()
+
+
+def test_every_fault_is_in_the_document(root):
+    text = (root / "docs" / "faults.md").read_text(encoding="utf-8")
+    rows = {line.split(" | ")[0].removeprefix("| ") for line in text.splitlines()}
+    assert {fault.name for fault in FAULTS} <= rows
+    assert all(name in text for name in BAD_CHUNKS)
+    for path in re.findall(r"`(tests/[\w/]+\.py)`", text):
+        assert (root / path).is_file(), path
