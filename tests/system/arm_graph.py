@@ -31,6 +31,7 @@ class ArmGraph:
         gripper: keys of the preset's gripper to change.
         limits: keys of the robot's limits to change.
         controllers: whether there are any.
+        environment: variables of the bridge's process to set.
         **parameters: of the bridge.
     """
 
@@ -41,6 +42,7 @@ class ArmGraph:
         gripper=None,
         limits=PATIENT,
         controllers=True,
+        environment=None,
         **parameters,
     ) -> None:
         self.graph = graph
@@ -64,6 +66,7 @@ class ArmGraph:
         defaults = {"settle_s": 0.1, "stop_after_s": 20.0, "hold_after_s": 5.0, "chunk_age_s": 20.0}
         self.process = graph.start(
             "franka_bridge",
+            environment=environment,
             preset=str(preset_path),
             robot=str(robot_path),
             confirmed_file=str(graph.folder / "confirmed.json"),
@@ -114,15 +117,18 @@ class ArmGraph:
         self.chunks.publish(message)
 
     def move(self, steps=30, action=(0.2, 0, 0, 0, 0, 0, 1), source=""):
-        """Send actions and wait until they were executed; returns the actions executed."""
+        """Send actions and wait until they were executed; returns those that were.
+
+        They may be fewer: the first ones are skipped where the chunk before was still going on.
+        """
         first = len(self.executed)
         self.send(np.tile(action, (steps, 1)), source)
 
-        def done():
-            return [it for it in self.executed[first:] if not it.held]
+        def over():
+            moved = [it for it in self.executed[first:] if not it.held]
+            return moved if moved and self.executed[-1].held else []
 
-        self.graph.wait_until(lambda: len(done()) >= steps, f"{steps} actions; {self.status}")
-        return done()
+        return self.graph.wait_until(over, f"{steps} actions; {self.status}")
 
     def hold(self):
         """Send a chunk of no steps."""

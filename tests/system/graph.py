@@ -35,8 +35,12 @@ class Graph:
         self._executor.add_node(self.node)
         self.node.create_timer(0.1, lambda: None)
 
-    def start(self, node: str, remappings=None, **parameters: Parameter) -> NodeProcess:
-        process = NodeProcess(node, parameters, self.folder, remappings=remappings)
+    def start(
+        self, node: str, remappings=None, environment=None, **parameters: Parameter
+    ) -> NodeProcess:
+        process = NodeProcess(
+            node, parameters, self.folder, remappings=remappings, environment=environment
+        )
         self.processes[node] = process
         return process
 
