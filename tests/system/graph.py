@@ -35,6 +35,11 @@ class Graph:
         self._executor.add_node(self.node)
         self.node.create_timer(0.1, lambda: None)
 
+    @property
+    def executor(self) -> SingleThreadedExecutor:
+        """That spins the tester."""
+        return self._executor
+
     def start(
         self, node: str, remappings=None, environment=None, **parameters: Parameter
     ) -> NodeProcess:

@@ -16,12 +16,18 @@ from pathlib import Path
 
 import pytest
 import torch
+from diwa_msgs.msg import RobotStatus
+from std_srvs.srv import Trigger
 
 from diwa.agent import Agent
+from diwa.errors import ConfigError
 from diwa.trials.log import read_log
 from diwa.trials.plan import ARMS
 from diwa.trials.series import LOG, PLAN, SEALED, Series, Trial
+from diwa_ros import qos
+from diwa_ros.asking import Asking
 from diwa_ros.processes import node_environment
+from diwa_ros.trial_robots import RealRobot
 
 PAIRS = 2
 TIME_LIMIT = ("--time-limit", "0.5")
@@ -205,3 +211,53 @@ def test_person_needs_a_terminal(tmp_path, pair, alone):
     result = run(alone, *pair, "--folder", folder, "--simulate", "--judge", "person")
     assert result.returncode == 2
     assert "terminal" in result.stderr and "Traceback" not in result.stderr
+
+
+class PlayedBridge:
+    """Says what a bridge to an arm says; the way home takes a few reports."""
+
+    def __init__(self, node):
+        self.status = RobotStatus(state=RobotStatus.READY, speed_scale=1.0)
+        self.way = 0
+        self.homes = 0
+        self._status = node.create_publisher(RobotStatus, "franka_bridge/status", qos.STATUS)
+        node.create_service(Trigger, "franka_bridge/home", self.home)
+        node.create_timer(0.1, self.publish)
+
+    def home(self, request, response):
+        self.homes += 1
+        self.way = 8
+        response.success = True
+        return response
+
+    def publish(self):
+        if self.status.state not in (RobotStatus.STOPPED, RobotStatus.MOVING):
+            self.status.state = RobotStatus.HOMING if self.way > 0 else RobotStatus.READY
+        self.way -= 1
+        self._status.publish(self.status)
+
+
+def test_arm_is_led_home_and_must_move_at_full_speed(graph):
+    bridge = PlayedBridge(graph.node)
+    robot = RealRobot(graph.node, Asking(graph.node, graph.executor), "franka_bridge", home=True)
+    assert robot.prepare(Trial(0, 0, 0)) == ""
+    assert bridge.homes >= 1 and bridge.way < 0, "it did not wait for the arm"
+    robot.require_fair()
+
+    bridge.status.state, bridge.status.speed_scale = RobotStatus.MOVING, 0.25
+    graph.settle()
+    with pytest.raises(ConfigError, match="slowed the arm down"):
+        robot.require_fair()
+
+    bridge.status.state, bridge.status.reason = RobotStatus.STOPPED, "force guard"
+    graph.settle()
+    homes = bridge.homes
+    assert "force guard" in robot.prepare(Trial(0, 0, 0))
+    assert bridge.homes == homes
+
+
+def test_arm_that_a_person_brings_to_its_start_is_not_led(graph):
+    bridge = PlayedBridge(graph.node)
+    robot = RealRobot(graph.node, Asking(graph.node, graph.executor), "franka_bridge", home=False)
+    assert robot.prepare(Trial(0, 0, 0)) == ""
+    assert bridge.homes == 0

@@ -20,6 +20,7 @@ from diwa_ros.driving import Driver
 
 HOME_S = 60.0
 FRESH_S = 2.0
+SETTLE_S = 0.5  # a status that comes this soon after an answer may be older
 READY = (RobotStatus.READY, RobotStatus.MOVING, RobotStatus.HOLDING)
 STOPPED = (RobotStatus.STOPPED, RobotStatus.REFLEX)
 
@@ -57,11 +58,14 @@ class RealRobot:
         node: to act through.
         asking: spins it.
         bridge: name of the bridge's node.
+        home: lead the arm home; else a person brings it to the start.
     """
 
-    def __init__(self, node: Node, asking: Asking, bridge: str) -> None:
+    def __init__(self, node: Node, asking: Asking, bridge: str, home: bool) -> None:
         self._asking = asking
         self._bridge = bridge
+        self._leads_home = home
+        self._asked = 0.0
         self._status: RobotStatus | None = None
         self._heard = 0.0
         self._slow = False
@@ -74,9 +78,11 @@ class RealRobot:
         self._asking.wait_until(lambda: self._fresh is not None, f"status of {self._bridge}")
         if (problem := self._stopped()) is not None:
             return problem
-        answer = self._asking.call(self._home, Trigger.Request())
-        if not answer.success:
-            return f"the arm does not go home: {answer.message}"
+        if self._leads_home:
+            answer = self._asking.call(self._home, Trigger.Request())
+            if not answer.success:
+                return f"the arm does not go home: {answer.message}"
+        self._asked = time.monotonic()
         try:
             self._asking.wait_until(self._arrived, "arm at its start pose", HOME_S)
         except ConfigError as error:
@@ -107,7 +113,9 @@ class RealRobot:
 
     def _arrived(self) -> bool:
         status = self._fresh
-        return status is not None and status.state in (*READY, *STOPPED)
+        if status is None or self._heard - self._asked < SETTLE_S:
+            return False
+        return status.state in (*READY, *STOPPED)
 
     def _on_status(self, status: RobotStatus) -> None:
         self._status, self._heard = status, time.monotonic()

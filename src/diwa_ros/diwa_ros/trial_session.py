@@ -45,6 +45,7 @@ def run_session(arguments: argparse.Namespace, folder: Path) -> int:
         operator=arguments.operator,
         bridge=SIMULATION if plan.simulated else arguments.bridge,
         policy_params_file=arguments.policy_params,
+        home=not arguments.no_home,
     )
     with ExitStack() as stack:
         if plan.simulated:

@@ -52,6 +52,7 @@ class TrialSettings(NamedTuple):
     operator: str = ""
     bridge: str = "calvin_bridge"
     policy_params_file: str = ""
+    home: bool = True
 
 
 class Trials(Node):
@@ -108,7 +109,7 @@ class Trials(Node):
             if plan.judge == "scene":
                 return asking, robot, SceneJudge(driver, plan.skill, self._log)
         else:
-            robot = RealRobot(self, asking, bridge)
+            robot = RealRobot(self, asking, bridge, self.settings.home)
         terminal = stack.enter_context(Terminal())
         return asking, robot, PersonJudge(terminal, series, asking.spin_once)
 
@@ -215,6 +216,9 @@ def declare_settings(node: Node) -> TrialSettings:
         bridge=declare(node, "bridge", "calvin_bridge", "name of the bridge's node"),
         policy_params_file=declare(
             node, "policy_params_file", "", "further parameters of both policy servers (YAML)"
+        ),
+        home=declare(
+            node, "home", True, "lead an arm home before every trial; false: a person does"
         ),
     )
 

@@ -54,6 +54,9 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
     )
     command.add_argument("--operator", default="", help="who judges (default: the user's name)")
     command.add_argument("--bridge", default="franka_bridge", help="node of the arm's bridge")
+    command.add_argument(
+        "--no-home", action="store_true", help="you bring the arm to its start yourself"
+    )
     command.add_argument("--namespace", default="", help="of the robot (default: none)")
     command.add_argument("--policy-params", default="", help="parameters of the policy servers")
     command.add_argument("--reveal", action="store_true", help="close the series now")
