@@ -32,6 +32,7 @@ class WorldModelTraining(Config):
     eps: PositiveFloat = 1.0e-5
     max_grad_norm: PositiveFloat = 100.0
     precision: Literal["fp32", "bf16"] = "fp32"  # of matrix products; sums and states stay fp32
+    graph: bool = False  # on a GPU the step is recorded once and replayed; elsewhere no change
     eval_every: PositiveInt = 1000
     holdout: Share = 0.1  # share of the play frames, in whole episodes, never trained on
     # random: windows from anywhere, that begin like episodes. consecutive: each window begins with

@@ -227,7 +227,7 @@ class StreamFeed:
 
     def keep(self, last: State) -> None:
         """Remember the state after the windows."""
-        deter, stoch = last.deter.float(), last.stoch.float()
+        deter, stoch = (part.float().clone() for part in last)  # the next step overwrites its own
         self._last = State(self._team.gather(deter), self._team.gather(stoch))
 
     def state(self) -> dict[str, Any]:

@@ -4,8 +4,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -15,11 +17,14 @@ from diwa.train.experiment import ExperimentConfig, WorldModelTraining
 from diwa.train.loop import LoopState, Randomness, Stateful, cosine, run_loop
 from diwa.train.models import make_world_model, world_model_meta
 from diwa.train.run import StageContext
+from diwa.train.step_graph import StepGraph, recorder_for, set_learning_rate
 from diwa.train.streams import Feed, RandomFeed, StreamFeed, StreamSampler
 from diwa.train.team import Team
 from diwa.train.windows import Batch, WindowSampler, split_episodes
 from diwa.world_model.model import WorldModel, WorldModelLoss
 from diwa.world_model.rssm import State
+
+NOWHERE = np.empty(0, dtype=np.int64)  # a step does not ask where its windows come from
 
 
 class _Step(nn.Module):
@@ -34,6 +39,73 @@ class _Step(nn.Module):
     ) -> WorldModelLoss:
         """The loss of a batch, from the state before it."""
         return _loss(self.model, batch, generator, state)
+
+
+class WorldModelStep:
+    """One step of the optimiser; on a GPU it can be recorded and replayed.
+
+    Args:
+        model: to be trained, on its device.
+        settings: of the training.
+        generator: source of randomness, on the device.
+        team: processes that share every batch.
+    """
+
+    def __init__(
+        self,
+        model: WorldModel,
+        settings: WorldModelTraining,
+        generator: torch.Generator,
+        team: Team,
+    ) -> None:
+        recorder = recorder_for(settings.graph and team.size == 1, model.device, [generator])
+        self.optimiser = torch.optim.AdamW(
+            model.parameters(),
+            lr=settings.lr,
+            eps=settings.eps,
+            weight_decay=settings.weight_decay,
+            fused=True,
+            capturable=recorder is not None,
+        )
+        self._model = model
+        self._settings = settings
+        self._generator = generator
+        self._loss = team.wrap(_Step(model))
+        self._graph = StepGraph(self._work, recorder)
+        self._keys: tuple[str, ...] = ()
+        self._names: tuple[str, ...] = ()
+
+    def __call__(self, batch: Batch, before: State | None) -> tuple[dict[str, Tensor], State]:
+        """Learn from a batch on the device.
+
+        Returns:
+            The terms of the loss with `grad_norm`, scalars, and the state after each window; the
+            next call may overwrite them.
+        """
+        before = self._model.rssm.initial(len(batch.is_first)) if before is None else before
+        self._keys = tuple(batch.observation)
+        observation = batch.observation.values()
+        inputs = [*observation, batch.previous_action, batch.is_first, *before]
+        deter, stoch, *figures = self._graph(inputs)
+        return dict(zip(self._names, figures, strict=True)), State(deter, stoch)
+
+    def _work(self, inputs: Sequence[Tensor]) -> list[Tensor]:
+        count, settings = len(self._keys), self._settings
+        action, first, deter, stoch = inputs[count:]
+        observation = dict(zip(self._keys, inputs, strict=False))
+        batch = Batch(observation, action, first, NOWHERE, NOWHERE)
+        short = settings.precision == "bf16"
+        with torch.autocast(
+            self._model.device.type, torch.bfloat16, enabled=short, cache_enabled=not settings.graph
+        ):
+            loss: WorldModelLoss = self._loss(batch, State(deter, stoch), self._generator)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.total.backward()
+        norm = nn.utils.clip_grad_norm_(self._model.parameters(), settings.max_grad_norm)
+        self.optimiser.step()
+        figures = {"grad_norm": norm, **_figures(loss)}
+        self._names = tuple(figures)
+        return [*loss.last, *figures.values()]
 
 
 def train_world_model(
@@ -60,38 +132,26 @@ def train_world_model(
     keys = [item.key for item in config.world_model.inputs]
     feed = _feed(dataset, train_ids, keys, config, team, device)
     held = WindowSampler(dataset, held_ids or train_ids, keys, settings.seq_len)
-    optimiser = torch.optim.AdamW(
-        model.parameters(),
-        lr=settings.lr,
-        eps=settings.eps,
-        weight_decay=settings.weight_decay,
-        fused=True,
-    )
     random = Randomness(config.seed, device)
-    step_loss = team.wrap(_Step(model))
+    learn = WorldModelStep(model, settings, random.device, team)
     others: dict[str, Stateful] = {"random": random}
     if feed.carries:
         others["feed"] = feed
-    state = LoopState({"model": model}, {"optimiser": optimiser}, others)
+    state = LoopState({"model": model}, {"optimiser": learn.optimiser}, others)
     last = {"loss": 0.0}
     final_lr = settings.lr if settings.final_lr is None else settings.final_lr
 
     def step(index: int) -> dict[str, float]:
-        for group in optimiser.param_groups:
-            group["lr"] = cosine(settings.lr, final_lr, index, settings.steps)
+        rate = cosine(settings.lr, final_lr, index, settings.steps)
+        set_learning_rate(learn.optimiser, rate, device)
         if team.size > 1:
             random.restart(team.seed(config.seed, index))
         batch, before = feed.next(index, random.cpu)
-        with torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
-            loss = step_loss(batch.to(device), before, random.device)
-        optimiser.zero_grad(set_to_none=True)
-        loss.total.backward()
-        norm = nn.utils.clip_grad_norm_(model.parameters(), settings.max_grad_norm)
-        optimiser.step()
-        feed.keep(loss.last)
+        figures, after = learn(batch.to(device), before)
+        feed.keep(after)
         if team.leads and (index % 20 == 0 or index == settings.steps - 1):
-            last["loss"] = float(loss.total.detach())
-            context.metrics.log(index, grad_norm=float(norm), **_figures(loss))
+            last["loss"] = float(figures["loss"])
+            context.metrics.log(index, **{name: float(value) for name, value in figures.items()})
         judged = (index + 1) % settings.eval_every == 0 or index == settings.steps - 1
         if team.leads and judged:
             last["held_out"] = _held_out(model, held, settings, config.seed, device)
@@ -140,14 +200,14 @@ def _loss(
     return model.loss(batch.observation, batch.previous_action, batch.is_first, generator, state)
 
 
-def _figures(loss: WorldModelLoss) -> dict[str, float | Tensor]:
-    recon = {f"recon_{key}": float(value.detach()) for key, value in loss.recon.items()}
+def _figures(loss: WorldModelLoss) -> dict[str, Tensor]:
+    """Scalars, still on the device."""
     return {
-        "loss": float(loss.total.detach()),
-        "kl_dyn": float(loss.dyn),
-        "kl_rep": float(loss.rep),
-        "overshoot": float(loss.overshoot),
-        **recon,
+        "loss": loss.total.detach(),
+        "kl_dyn": loss.dyn,
+        "kl_rep": loss.rep,
+        "overshoot": loss.overshoot,
+        **{f"recon_{key}": value.detach() for key, value in loss.recon.items()},
     }
 
 

@@ -120,12 +120,20 @@ class WorldModel(nn.Module):
         return WorldModelLoss(total, recon, dyn.detach(), rep.detach(), overshoot.detach(), last)
 
     def _reconstruction(
-        self, prediction: Mapping[str, Tensor], target: Mapping[str, Tensor]
+        self,
+        prediction: Mapping[str, Tensor],
+        target: Mapping[str, Tensor],
+        weight: Tensor | None = None,
     ) -> dict[str, Tensor]:
-        return {
-            key: 0.5 * (value - target[key]).square().flatten(2).sum(-1).mean()
+        """Per key the mean over B and T, or over the frames whose `weight` (B, T) is one."""
+        errors = {
+            key: 0.5 * (value - target[key]).square().flatten(2).sum(-1)
             for key, value in prediction.items()
         }
+        if weight is None:
+            return {key: error.mean() for key, error in errors.items()}
+        count = weight.sum().clamp_min(1)
+        return {key: (error * weight).sum() / count for key, error in errors.items()}
 
     def _weighted(self, recon: Mapping[str, Tensor]) -> Tensor:
         return torch.stack([self.recon_scales[k] * v for k, v in recon.items()]).sum()
@@ -148,10 +156,6 @@ class WorldModel(nn.Module):
         start = seen.state.at(context - 1)
         dreamed = self.rssm.imagine(start, previous_action[:, context:], generator)
         rest = {key: value[:, context:] for key, value in target.items()}
-        keep = (~is_first[:, context:]).all(dim=1)
-        if not bool(keep.any()):
-            return seen.prior.new_zeros(())
-        prediction = self.decoder(dreamed.feat[keep])
-        return self._weighted(
-            self._reconstruction(prediction, {k: v[keep] for k, v in rest.items()})
-        )
+        keep = (~is_first[:, context:]).all(dim=1).float()
+        whole = keep[:, None].expand(-1, dreamed.deter.shape[1])
+        return self._weighted(self._reconstruction(self.decoder(dreamed.feat), rest, whole))

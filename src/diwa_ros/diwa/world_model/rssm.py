@@ -130,7 +130,9 @@ class RSSM(nn.Module):
     def _starts(self, embed: Tensor, is_first: Tensor) -> Tensor:
         """What `deter` is before each first frame, (B, T, D); zero elsewhere."""
         starts = embed.new_zeros(*is_first.shape, self.config.deter)
-        if self.start is not None:
+        if self.start is not None and embed.is_cuda:  # choosing frames would wait for the device
+            starts = torch.where(is_first.unsqueeze(-1), self.start(embed).float(), starts)
+        elif self.start is not None:
             starts = starts.masked_scatter(
                 is_first.unsqueeze(-1), self.start(embed[is_first]).float()
             )
