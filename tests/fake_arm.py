@@ -13,7 +13,8 @@ from diwa.control.poses import make_pose, quaternion_from_euler
 from diwa.control.robots import load_robot
 from diwa.data.contract import load_contract
 from diwa_ros.arm_guards import Phase
-from diwa_ros.arm_session import ArmSession, Rules
+from diwa_ros.arm_rules import Rules
+from diwa_ros.arm_session import ArmSession
 from diwa_ros.backends.base import Job, finished
 
 CONTRACT = Path(__file__).resolve().parents[1] / "config" / "contracts" / "fr3_franka.yaml"

@@ -8,8 +8,6 @@ No ROS in here: time is passed in, chunks come as arrays, and the arm is a `Back
 from __future__ import annotations
 
 from collections.abc import Callable, Container
-from concurrent.futures import CancelledError
-from typing import NamedTuple
 
 import numpy as np
 
@@ -20,7 +18,8 @@ from diwa.data.contract import Contract
 from diwa_ros.arm_guards import Guards, Phase, Verdict
 from diwa_ros.arm_homing import StraightHome
 from diwa_ros.arm_motion import ArmMotion
-from diwa_ros.backends.base import Backend, Job
+from diwa_ros.arm_rules import Rules, RunningJob
+from diwa_ros.backends.base import Backend
 from diwa_ros.table import Executed
 
 ACTIVE = (Phase.READY, Phase.MOVING, Phase.HOLDING)
@@ -28,19 +27,6 @@ REST_STEPS = 3  # control periods that a stop goes on sending the pose at which 
 HOME_SPEED = 0.4  # of the highest speed, where the bridge leads the arm home itself
 RECOVERY_S = 30.0  # longest recovery
 NO_ACTIONS = "no actions arrive"
-
-
-class Rules(NamedTuple):
-    """How a session behaves."""
-
-    hold_after_s: float = 0.15  # without actions: says so
-    stop_after_s: float = 1.0  # without actions of a policy, or without states: stops
-    settle_s: float = 0.5  # the gate must be free for so long
-    chunk_age_s: float = 1.0  # chunks of older observations are discarded
-    first_speed: float = 0.25  # of a checkpoint that nobody has confirmed
-    fade_steps: int = 0
-    require_enable: bool = False
-    start_poses: np.ndarray | None = None  # (N, 7), of the dataset's episodes
 
 
 class ArmSession:
@@ -94,8 +80,7 @@ class ArmSession:
         self._acted_s = 0.0  # when the latest action was taken
         self._rest = 0  # control steps until a stop ends the stream
         self._home: StraightHome | None = None
-        self._job: Job | None = None  # of the backend: recovery, or the way home
-        self._job_ends_s = 0.0
+        self._job: RunningJob | None = None  # of the backend: recovery, or the way home
 
     @property
     def confirmed(self) -> bool:
@@ -170,7 +155,7 @@ class ArmSession:
             return ""
         self.motion.end()
         self._log("recovering")
-        self._job, self._job_ends_s = self._backend.recover(), now_s + RECOVERY_S
+        self._job = RunningJob(self._backend.recover(), now_s + RECOVERY_S)
         return ""
 
     def home(self, now_s: float) -> str:
@@ -184,8 +169,10 @@ class ArmSession:
             return "; ".join(problems)
         self.motion.end()
         joints, timeout = np.array(self._limits.home.joints), self._limits.home.timeout
-        self._job, self._job_ends_s = self._backend.home(joints, timeout), now_s + timeout
-        if self._job is None:
+        job = self._backend.home(joints, timeout)
+        if job is not None:
+            self._job = RunningJob(job, now_s + timeout)
+        else:
             poses = self._rules.start_poses
             if poses is None or not len(poses):
                 self._enter(Phase.GATED)
@@ -325,31 +312,20 @@ class ArmSession:
 
     def _follow_job(self, now_s: float) -> None:
         """See whether a recovery, or the way home, has ended."""
-        if self._job is None:
+        problem = None if self._job is None else self._job.outcome(now_s)
+        if problem is None:
             return
-        problem = "it takes too long"
-        if self._job.done():
-            try:
-                problem = self._job.result()
-            except CancelledError:
-                problem = "it was given up"
-            except Exception as error:  # whatever a backend runs into is a failed job
-                problem = str(error) or type(error).__name__
-        elif now_s < self._job_ends_s:
-            return
-        was_home = self.phase == Phase.HOMING
         self._give_up()
         if not problem:
             self._enter(Phase.GATED)
-        elif was_home:
+        elif self.phase == Phase.HOMING:
             self._halt(Verdict(Phase.STOPPED, f"the way home failed: {problem}"))
         else:
             self._enter(self.phase, f"the recovery failed: {problem}")
 
     def _give_up(self) -> None:
         job, self._home, self._job = self._job, None, None
-        if job is not None and not job.done():
-            job.cancel()
+        if job is not None and job.give_up():
             self._backend.stop()
 
     def _enter(self, phase: Phase, reason: str = "") -> None:

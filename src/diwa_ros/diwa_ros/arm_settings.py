@@ -13,7 +13,7 @@ from diwa.control.robots import RobotLimits, load_robot
 from diwa.control.start_poses import load_start_poses
 from diwa.data.contract import Contract, load_contract
 from diwa.errors import ConfigError
-from diwa_ros.arm_session import Rules
+from diwa_ros.arm_rules import Rules
 from diwa_ros.backends import BACKENDS
 from diwa_ros.parameters import declare
 from diwa_ros.paths import config_directory, find_contract
@@ -60,37 +60,24 @@ class ArmSettings(NamedTuple):
 
 def declare_settings(node: Node) -> ArmSettings:
     """Declare every parameter of the bridge."""
+    contract = "contract: a YAML file, or the name of one we ship"
+    robot = "limits of the arm: a YAML file, or one we ship: fr3, panda"
+    preset = (
+        "the backend's settings (topics, frames, actions): a YAML file, or one we ship; empty: "
+        "crisp, gello or libfranka, by backend"
+    )
+    robot_ip = "address of the arm's control box; backend libfranka only"
+    start_poses = "where episodes start: a dataset's folder or a YAML file; empty: not checked"
+    confirmed = "which checkpoints may move at full speed, by robot"
     return ArmSettings(
-        contract=declare(
-            node, "contract", "fr3_franka", "contract: a YAML file, or the name of one we ship"
-        ),
-        robot=declare(
-            node, "robot", "fr3", "limits of the arm: a YAML file, or one we ship: fr3, panda"
-        ),
-        backend=declare(
-            node, "backend", "pose_target", "what moves the arm", choices=list(BACKENDS)
-        ),
-        preset=declare(
-            node,
-            "preset",
-            "",
-            "the backend's settings (topics, frames, actions): a YAML file, or one we ship; empty: "
-            "crisp, gello or libfranka, by backend",
-        ),
-        robot_ip=declare(
-            node, "robot_ip", "", "address of the arm's control box; backend libfranka only"
-        ),
-        start_poses=declare(
-            node,
-            "start_poses",
-            "",
-            "where episodes start: a dataset's folder or a YAML file; empty: not checked",
-        ),
+        contract=declare(node, "contract", "fr3_franka", contract),
+        robot=declare(node, "robot", "fr3", robot),
+        backend=declare(node, "backend", "pose_target", "what moves the arm", choices=BACKENDS),
+        preset=declare(node, "preset", "", preset),
+        robot_ip=declare(node, "robot_ip", "", robot_ip),
+        start_poses=declare(node, "start_poses", "", start_poses),
         confirmed_file=declare(
-            node,
-            "confirmed_file",
-            "~/.local/state/diwa/confirmed.json",
-            "which checkpoints may move at full speed",
+            node, "confirmed_file", "~/.local/state/diwa/confirmed.json", confirmed
         ),
         command_rate_hz=declare(
             node,
@@ -105,55 +92,23 @@ def declare_settings(node: Node) -> ArmSettings:
 
 
 def _declare_rules(node: Node) -> Rules:
+    def seconds(name: str, default: float, text: str) -> float:
+        return declare(node, name, default, text, minimum=0.0, maximum=60.0)
+
+    hold = "without actions for this long, a moving arm counts as holding"
+    stop = "without actions of a policy, or states of the arm, for this long: stop"
+    settle = "nothing may keep the start gate shut for this long before it opens"
+    first = "share of the speed for a checkpoint that nobody has confirmed on this robot"
+    fade = "control steps over which a chunk that interrupts another one takes over; 0: at once"
     return Rules(
-        hold_after_s=declare(
-            node,
-            "hold_after_s",
-            0.15,
-            "without actions for this long, a moving arm counts as holding",
-            minimum=0.0,
-            maximum=10.0,
+        hold_after_s=seconds("hold_after_s", 0.15, hold),
+        stop_after_s=seconds("stop_after_s", 1.0, stop),
+        settle_s=seconds("settle_s", 0.5, settle),
+        chunk_age_s=seconds(
+            "chunk_age_s", 1.0, "chunks computed from older observations are discarded"
         ),
-        stop_after_s=declare(
-            node,
-            "stop_after_s",
-            1.0,
-            "without actions of a policy, or states of the arm, for this long: stop",
-            minimum=0.1,
-            maximum=60.0,
-        ),
-        settle_s=declare(
-            node,
-            "settle_s",
-            0.5,
-            "nothing may keep the start gate shut for this long before it opens",
-            minimum=0.0,
-            maximum=10.0,
-        ),
-        chunk_age_s=declare(
-            node,
-            "chunk_age_s",
-            1.0,
-            "chunks computed from older observations are discarded",
-            minimum=0.05,
-            maximum=60.0,
-        ),
-        first_speed=declare(
-            node,
-            "first_speed",
-            0.25,
-            "share of the speed for a checkpoint that nobody has confirmed on this robot",
-            minimum=0.01,
-            maximum=1.0,
-        ),
-        fade_steps=declare(
-            node,
-            "fade_steps",
-            0,
-            "control steps over which a chunk that interrupts another one takes over; 0: at once",
-            minimum=0,
-            maximum=100,
-        ),
+        first_speed=declare(node, "first_speed", 0.25, first, minimum=0.01, maximum=1.0),
+        fade_steps=declare(node, "fade_steps", 0, fade, minimum=0, maximum=100),
         require_enable=declare(
             node, "require_enable", False, "move only while topic enable says true"
         ),
