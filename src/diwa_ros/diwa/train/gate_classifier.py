@@ -22,6 +22,25 @@ from diwa.world_model.model import WorldModel
 MOST_DEMOS = 50  # that are filtered
 
 
+class ClassifierFindings(NamedTuple):
+    """What `open_loop.json` says about the classifier."""
+
+    threshold: float
+    dreamed: Verdict
+    demos: tuple[Verdict, int] | None
+
+    def plain(self) -> dict[str, Any]:
+        """For JSON."""
+        held = None
+        if self.demos is not None:
+            held = {**self.demos[0].plain(), "demonstrations": self.demos[1]}
+        return {
+            "threshold": self.threshold,
+            "dreamed": self.dreamed.plain(),
+            "held_out_demonstrations": held,
+        }
+
+
 class ClassifierJudge:
     """Judges a classifier by an experiment's labels and its dream's threshold."""
 
@@ -44,6 +63,20 @@ class ClassifierJudge:
     def knows_play(self) -> bool:
         """Whether frames of play have labels; by outcome only demonstrations have."""
         return self._config.classifier_training.labels == "scene"
+
+    def findings(self, latent: Tensor, batch: Batch, episode_ids: list[str]) -> ClassifierFindings:
+        """All that the gate wants to know.
+
+        Args:
+            latent: (B, H, F), dreamed along windows of play.
+            batch: these windows.
+            episode_ids: that its places are in.
+        """
+        if self.knows_play:
+            dreamed = self.dreamed(latent, batch, episode_ids, self._config.gate.context)
+        else:
+            dreamed = self.dreamed_along_demos()
+        return ClassifierFindings(self._threshold, dreamed, self.on_demos())
 
     def dreamed(
         self, latent: Tensor, batch: Batch, episode_ids: list[str], context: int
@@ -91,22 +124,3 @@ class ClassifierJudge:
     def _judge(self, latent: Tensor, truth: Tensor) -> Verdict:
         score = self._classifier(latent).flatten().cpu()
         return judge_classifier(score, truth.flatten().long(), self._threshold)
-
-
-class ClassifierFindings(NamedTuple):
-    """What `open_loop.json` says about the classifier."""
-
-    threshold: float
-    dreamed: Verdict
-    demos: tuple[Verdict, int] | None
-
-    def plain(self) -> dict[str, Any]:
-        """For JSON."""
-        held = None
-        if self.demos is not None:
-            held = {**self.demos[0].plain(), "demonstrations": self.demos[1]}
-        return {
-            "threshold": self.threshold,
-            "dreamed": self.dreamed.plain(),
-            "held_out_demonstrations": held,
-        }

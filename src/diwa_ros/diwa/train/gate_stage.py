@@ -15,7 +15,7 @@ from diwa.errors import ConfigError
 from diwa.files import write_json
 from diwa.train.dream_film import CONTEXT, STEPS, film_dreams
 from diwa.train.experiment import ExperimentConfig
-from diwa.train.gate_classifier import ClassifierFindings, ClassifierJudge
+from diwa.train.gate_classifier import ClassifierJudge
 from diwa.train.gate_report import gate_report, position_drift
 from diwa.train.labels import proprio_slice
 from diwa.train.loop import Randomness
@@ -63,22 +63,15 @@ def judge_world_model(
     )
     context.progress.advance()
     judge = ClassifierJudge(world_model, classifier, dataset, config, random)
-    dreamed = (
-        judge.dreamed(result.latent.feat, batch, sampler.episode_ids, settings.context)
-        if judge.knows_play
-        else judge.dreamed_along_demos()
-    )
-    drift = _drift(result, moved, config, dataset)
-    report = gate_report(result, drift, dreamed, settings)
-    found = ClassifierFindings(config.dream.success_threshold, dreamed, judge.on_demos())
+    found = judge.findings(result.latent.feat, batch, sampler.episode_ids)
+    report = gate_report(result, _drift(result, moved, config, dataset), found.dreamed, settings)
     report["classifier"] = found.plain()
     context.progress.advance()
     write_json(context.directory / "open_loop.json", report)
     if result.images:
         few = WindowSampler(dataset, sampler.episode_ids, keys, min(CONTEXT + STEPS, longest))
-        windows = few.sample(FILMS, random.cpu).to(device)
-        rate_hz = dataset.contract.rate_hz
-        film_dreams(world_model, windows, rate_hz, context.directory, random.device)
+        shown = few.sample(FILMS, random.cpu).to(device)
+        film_dreams(world_model, shown, dataset.contract.rate_hz, context.directory, random.device)
     _decide(context, report, world_model_dir, config)
     kept = ("auc", "precision", "recall", "error_ratio", "failed", "enforced", "classifier")
     return {name: report[name] for name in kept}
