@@ -447,7 +447,7 @@ FAULTS = [
     Fault("person: stops the bridge", lambda world: world.ask("stop"), 0.2, STOPPED, (ROBOT,)),
     Fault("robot: another contract", other_contract, 0.5, None, (ROBOT,), "position_m_per_unit"),
     Fault("server: deactivated", deactivate("policy_server"), 0.5, None, (Result.DEACTIVATED,)),
-    # Shared memory of Fast DDS may stand still for seconds after a kill: then it is the arm's state.
+    # Shared memory of Fast DDS may stand still after a kill: then it is the state of the arm.
     Fault("server: killed", kill("policy_server"), GONE + 0.5, STOPPED),
     Fault(
         "server: hangs",
