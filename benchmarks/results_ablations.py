@@ -13,32 +13,27 @@ runs/results-ablations; what is finished is not done again.
 from __future__ import annotations
 
 import argparse
-import platform
 import re
 import statistics
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
-import torch
+from result_files import ROOT, origin, train, write_section
 
 from diwa.config import Config, load_config
 from diwa.data.contract import load_contract
 from diwa.data.dataset import Dataset
 from diwa.errors import ConfigError
-from diwa.files import read_json, write_json, write_text
+from diwa.files import read_json, write_json
 from diwa.sim.collect import CollectConfig, collect_dataset
 from diwa.train.experiment import ExperimentConfig
 from diwa.train.pipeline import fingerprints
 from diwa.train.progress import Progress, make_progress
 from diwa.train.run import Run
-from diwa.train.stop import EXIT_INTERRUPTED, Interrupted, StopFlag, stop_on_signals
+from diwa.train.stop import StopFlag, stop_on_signals
 from diwa.train.summary import SkillSummary
 
-ROOT = Path(__file__).resolve().parent.parent
 COMMAND = "make results-ablations"
-BEGIN, END = "<!-- ablations: begin -->", "<!-- ablations: end -->"
 SHARED = ("world_model", "policy", "classifier", "gate")  # where a variant does not change them
 
 
@@ -99,15 +94,9 @@ class Ablations:
         self.progress.message(f"seed {seed}, {variant.name}")
         self._share(seed, variant, dataset)
         run = self.run_of(seed, variant)
-        folders = ["--config", str(self.path), "--data", str(dataset.path), "--run", str(run.path)]
-        command = [sys.executable, "-m", "diwa.cli", "train", *folders]
-        ended = subprocess.run([*command, *self.overrides(seed, variant)])
-        if ended.returncode == EXIT_INTERRUPTED:
-            raise Interrupted("the training was stopped")
-        if ended.returncode and not measured(run).get("failed"):
-            raise ConfigError(
-                f"{run.path}: training ended with code {ended.returncode}", hint="see above"
-            )
+        code = train(self.path, self.overrides(seed, variant), dataset, run)
+        if code and not measured(run).get("failed"):
+            raise ConfigError(f"{run.path}: training ended with code {code}", hint="see above")
 
     def _share(self, seed: int, variant: Variant, dataset: Dataset) -> None:
         """Link the first variant's stages whose inputs are the same."""
@@ -197,14 +186,10 @@ def publish(ablations: Ablations) -> None:
     outcomes = ablations.outcomes()
     if not outcomes:
         return
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True
-    ).stdout.strip()
+    about = origin(COMMAND)
     pooled = {name: summarise(runs) for name, runs in outcomes.items()}
     facts = {
-        "command": COMMAND,
-        "commit": commit,
-        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
+        **about,
         "settings": ablations.settings.model_dump(mode="json"),
         "variants": {
             name: {
@@ -215,11 +200,8 @@ def publish(ablations: Ablations) -> None:
         },
     }
     write_json(ROOT / "docs/results/ablations.json", facts)
-    path = ROOT / "docs/results.md"
-    before, _, rest = path.read_text(encoding="utf-8").partition(BEGIN)
-    _, _, after = rest.partition(END)
-    text = f"{BEGIN}\n`{COMMAND}`, commit {commit}\n\n{table(outcomes)}\n{END}"
-    write_text(path, before + text + after)
+    text = f"`{COMMAND}`, commit {about['commit']}"
+    write_section("ablations", f"{text}\n\n{table(outcomes)}")
 
 
 def main() -> None:

@@ -13,34 +13,29 @@ runs/results-lowdim; what is finished is not done again.
 from __future__ import annotations
 
 import argparse
-import platform
 import statistics
-import subprocess
 from pathlib import Path
 from typing import Annotated, Any
 
 import pydantic
-import torch
+from result_files import ROOT, origin, train, write_section
 from torch import nn
 
 from diwa.agent import Agent
 from diwa.config import Config, load_config
 from diwa.data.contract import load_contract
 from diwa.data.dataset import Dataset
-from diwa.files import read_json, write_json, write_text
+from diwa.errors import ConfigError
+from diwa.files import read_json, write_json
 from diwa.sim.collect import CollectConfig, collect_dataset
 from diwa.sim.evaluate import evaluate
 from diwa.train.experiment import ExperimentConfig
 from diwa.train.models import load_policy, load_world_model
 from diwa.train.pipeline import learning_stages, prepare_run
 from diwa.train.progress import Progress, make_progress
-from diwa.train.results import write_results
 from diwa.train.run import Run, run_stages
 from diwa.train.stop import StopFlag, stop_on_signals
 from diwa.train.summary import SkillSummary
-
-ROOT = Path(__file__).resolve().parent.parent
-BEGIN, END = "<!-- lowdim: begin -->", "<!-- lowdim: end -->"
 
 Rate = Annotated[float, pydantic.Field(ge=0, le=1)]
 
@@ -67,7 +62,7 @@ class Suite:
         self.settings = settings
         self.folder = folder
         self.progress = progress
-        self.dataset: Dataset | None = None
+        self.path = ROOT / "config/experiments" / f"{settings.experiment}.yaml"
 
     def collect(self, stop: StopFlag) -> Dataset:
         """The play and the demonstrations of all skills."""
@@ -82,11 +77,12 @@ class Suite:
 
     def experiment(self, seed: int, skill: str, demos: int | None) -> ExperimentConfig:
         """The settings of one run."""
-        path = ROOT / "config/experiments" / f"{self.settings.experiment}.yaml"
+        return load_config(ExperimentConfig, self.path, self.overrides(seed, skill, demos))
+
+    def overrides(self, seed: int, skill: str, demos: int | None) -> list[str]:
+        """What a run changes of the experiment."""
         overrides = [*self.settings.overrides, f"seed={seed}", f"task={skill}"]
-        if demos is not None:
-            overrides.append(f"policy_training.demos={demos}")
-        return load_config(ExperimentConfig, path, overrides)
+        return overrides if demos is None else [*overrides, f"policy_training.demos={demos}"]
 
     def run_of(self, seed: int, name: str) -> Run:
         """A run of a seed, with the models that it shares with others."""
@@ -109,12 +105,12 @@ class Suite:
         run_stages(run, stages, self.progress, until="world_model")
 
     def learn(self, seed: int, skill: str, dataset: Dataset) -> None:
-        """Choose the base policy, then all stages of one skill."""
+        """Choose the base policy, then all stages of one skill in a process of its own."""
         run = self.run_of(seed, skill)
-        config = self.experiment(seed, skill, self.demos_for(seed, skill, dataset))
-        device = prepare_run(run, config)
-        run_stages(run, learning_stages(run, dataset, config, device), self.progress)
-        write_results(run, config, dataset)
+        overrides = self.overrides(seed, skill, self.demos_for(seed, skill, dataset))
+        code = train(self.path, overrides, dataset, run)
+        if code:
+            raise ConfigError(f"{run.path}: training ended with code {code}", hint="see above")
 
     def demos_for(self, seed: int, skill: str, dataset: Dataset) -> int:
         """How many demonstrations make a base policy of about the wanted strength."""
@@ -228,9 +224,7 @@ def publish(suite: Suite, command: str) -> None:
     if not outcomes:
         return
     pooled = {skill: summarise(found) for skill, found in outcomes.items()}
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True
-    ).stdout.strip()
+    about = origin(command)
     seeds = sorted({seed for found in outcomes.values() for seed in found})
     per_seed = {
         str(seed): {
@@ -241,19 +235,14 @@ def publish(suite: Suite, command: str) -> None:
         for seed in seeds
     }
     facts = {
-        "command": command,
-        "commit": commit,
-        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
+        **about,
         "settings": suite.settings.model_dump(mode="json"),
         "hours": sum(r["seconds"] for found in outcomes.values() for r in found.values()) / 3600,
     }
     skills = {skill: item.model_dump(mode="json") for skill, item in pooled.items()}
     write_json(ROOT / "docs/results/lowdim.json", {**facts, "skills": skills, "seeds": per_seed})
-    path = ROOT / "docs/results.md"
-    before, _, rest = path.read_text(encoding="utf-8").partition(BEGIN)
-    _, _, after = rest.partition(END)
-    text = f"{BEGIN}\n`{command}`, commit {commit}\n\n{table(outcomes, pooled)}\n{END}"
-    write_text(path, before + text + after)
+    text = f"`{command}`, commit {about['commit']}"
+    write_section("lowdim", f"{text}\n\n{table(outcomes, pooled)}")
 
 
 def main() -> None:

@@ -1,0 +1,52 @@
+# Copyright 2026 The DiWA for ROS 2 authors
+# SPDX-License-Identifier: Apache-2.0
+"""What the scripts that make tables of results share: runs, and a section of docs/results.md."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from diwa.data.dataset import Dataset
+from diwa.files import write_text
+from diwa.train.run import Run
+from diwa.train.stop import EXIT_INTERRUPTED, Interrupted
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "docs/results.md"
+
+
+def train(experiment: Path, overrides: Sequence[str], dataset: Dataset, run: Run) -> int:
+    """`diwa train` in a process of its own; its exit code.
+
+    Fine-tuning refuses to run where the simulator has been loaded, and it has been in here.
+
+    Raises:
+        Interrupted: the process was asked to stop.
+    """
+    folders = ["--config", str(experiment), "--data", str(dataset.path), "--run", str(run.path)]
+    ended = subprocess.run([sys.executable, "-m", "diwa.cli", "train", *folders, *overrides])
+    if ended.returncode == EXIT_INTERRUPTED:
+        raise Interrupted("the training was stopped")
+    return ended.returncode
+
+
+def origin(command: str) -> dict[str, str]:
+    """The command, the commit and the machine, for a file of results."""
+    head = ["git", "rev-parse", "--short", "HEAD"]
+    commit = subprocess.run(head, cwd=ROOT, capture_output=True, text=True).stdout.strip()
+    machine = f"{platform.machine()}, {torch.get_num_threads()} threads"
+    return {"command": command, "commit": commit, "machine": machine}
+
+
+def write_section(name: str, text: str) -> None:
+    """Replace what stands between the marks of `name` in docs/results.md."""
+    begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+    before, _, rest = RESULTS.read_text(encoding="utf-8").partition(begin)
+    _, _, after = rest.partition(end)
+    write_text(RESULTS, f"{before}{begin}\n{text}\n{end}{after}")
