@@ -5,12 +5,14 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 
 import pytest
 import rclpy
 from diwa_msgs.action import RunSkill
 from diwa_msgs.msg import RobotStatus
 from rclpy.executors import SingleThreadedExecutor
+from rclpy.qos import qos_profile_sensor_data
 from std_msgs.msg import Bool
 
 from diwa_ros import interlocks, qos
@@ -52,6 +54,18 @@ class Bench:
             assert time.monotonic() < deadline
             self.executor.spin_once(timeout_sec=0.1)
 
+    def until(self, true):
+        """Spin until something is true."""
+        deadline = time.monotonic() + 60
+        while not true():
+            assert time.monotonic() < deadline
+            self.executor.spin_once(timeout_sec=0.1)
+
+    @property
+    def may_go(self):
+        """Whether nothing keeps a policy from moving the arm."""
+        return self.problem() is None
+
     def problem(self):
         return self.interlocks.problem(self.contract, "checkpoint")
 
@@ -78,13 +92,26 @@ def test_emergency_stop_holds_until_it_is_released_also_for_latecomers(bench):
     publisher = bench.other.create_publisher(Bool, "estop", qos.LATCHED)
     publisher.publish(Bool(data=True))
     bench.make()
-    deadline = time.monotonic() + 60
-    while bench.problem() is None:
-        assert time.monotonic() < deadline
-        bench.executor.spin_once(timeout_sec=0.1)
+    bench.until(lambda: bench.problem() is not None)
     assert bench.problem().code == Result.STOPPED
-    bench.say(publisher, Bool(data=False))
-    assert bench.problem() is None
+    publisher.publish(Bool(data=False))
+    bench.until(lambda: bench.may_go)
+
+
+@pytest.mark.parametrize("profile", [qos.LATCHED, qos.COMMAND, qos_profile_sensor_data])
+@pytest.mark.parametrize("topic", ["estop", "enable"])
+def test_stops_are_heard_from_every_kind_of_publisher(bench, topic, profile):
+    bench.make(require_enable=topic == "enable")
+    publisher = bench.other.create_publisher(Bool, topic, profile)
+    bench.until(publisher.get_subscription_count)
+    go = topic == "enable"
+
+    def heard(value):
+        publisher.publish(Bool(data=value))
+        return bench.may_go == (value == go)
+
+    for value in (go, not go, go):
+        bench.until(partial(heard, value))
 
 
 def test_switch_must_be_held_down_and_heard_of(bench, monkeypatch):

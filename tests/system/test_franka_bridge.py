@@ -11,7 +11,7 @@ import pytest
 import yaml
 from diwa_msgs.msg import RobotStatus
 from geometry_msgs.msg import PoseStamped
-from rclpy.qos import DurabilityPolicy, ReliabilityPolicy
+from rclpy.qos import DurabilityPolicy, ReliabilityPolicy, qos_profile_sensor_data
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool, Float64MultiArray, String
 
@@ -175,8 +175,8 @@ def test_new_checkpoint_is_slow_until_confirmed_and_stays_confirmed(graph, arm):
 
 def test_emergency_stop_and_dead_mans_switch(graph, arm):
     robot = arm(require_enable=True, limits={"guard": {**PATIENT["guard"], "enable_age": 5.0}})
-    enable = graph.node.create_publisher(Bool, "enable", qos.COMMAND)
-    estop = graph.node.create_publisher(Bool, "estop", qos.LATCHED)
+    enable = graph.node.create_publisher(Bool, "enable", qos_profile_sensor_data)
+    estop = graph.node.create_publisher(Bool, "estop", qos.COMMAND)
     graph.wait_until(lambda: robot.status and robot.status.state == RobotStatus.HOLDING, "holding")
     assert "dead-man" in robot.status.reason
     timer = graph.node.create_timer(0.05, lambda: enable.publish(Bool(data=True)))

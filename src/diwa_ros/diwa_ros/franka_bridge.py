@@ -30,6 +30,7 @@ from diwa_ros.conversions import decode_chunk, time_ns
 from diwa_ros.diagnostics import Diagnostics, Report
 from diwa_ros.lifecycle import LifecycleNode, lasting_logger
 from diwa_ros.running import run_node
+from diwa_ros.stop_inputs import StopInputs
 from diwa_ros.ticks import Ticks
 
 STATUS_PERIOD_S = 0.1
@@ -65,8 +66,7 @@ class FrankaBridge(LifecycleNode):
         self._message = RobotStatus(backend=self._settings.backend)
         self._status = self.create_publisher(RobotStatus, "~/status", qos.STATUS)
         self.create_subscription(ActionChunk, "action_chunk", self._on_chunk, qos.COMMAND)
-        self.create_subscription(Bool, "estop", self._on_estop, qos.LATCHED)
-        self.create_subscription(Bool, "enable", self._on_enable, qos.COMMAND)
+        self._stops = StopInputs(self, self._on_estop, self._on_enable)
         for name in ("home", "recover", "stop", "confirm"):
             self.create_service(Trigger, f"~/{name}", getattr(self, f"_on_{name}"))
         self.create_timer(STATUS_PERIOD_S, self._publish_status)

@@ -14,13 +14,13 @@ from typing import NamedTuple
 from diwa_msgs.action import RunSkill
 from diwa_msgs.msg import RobotStatus
 from rclpy.node import Node
-from rclpy.qos import qos_profile_sensor_data
 from std_msgs.msg import Bool
 
 from diwa.control.deadman import DeadMan
 from diwa.data.contract import Contract
 from diwa_ros import qos
 from diwa_ros.robot_contract import ContractWatcher
+from diwa_ros.stop_inputs import StopInputs
 
 Result = RunSkill.Result
 SILENT_S = 2.0  # a bridge that has spoken and says nothing for this long is taken for dead
@@ -69,8 +69,7 @@ class Interlocks:
         self._status_at = 0.0
         self._on_change = on_change
         self._contract = ContractWatcher(node)
-        node.create_subscription(Bool, "estop", self._on_estop, qos.LATCHED)
-        node.create_subscription(Bool, "enable", self._on_enable, qos_profile_sensor_data)
+        self._stops = StopInputs(node, self._on_estop, self._on_enable)
         if robot_status:
             node.create_subscription(RobotStatus, robot_status, self._on_status, qos.STATUS)
 
