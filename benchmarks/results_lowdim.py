@@ -31,7 +31,7 @@ from diwa.sim.collect import CollectConfig, collect_dataset
 from diwa.sim.evaluate import evaluate
 from diwa.train.experiment import ExperimentConfig
 from diwa.train.models import load_policy, load_world_model
-from diwa.train.pipeline import learning_stages, prepare_run
+from diwa.train.pipeline import STAGES, learning_stages, prepare_run
 from diwa.train.progress import Progress, make_progress
 from diwa.train.run import Run, run_stages
 from diwa.train.stop import StopFlag, stop_on_signals
@@ -104,10 +104,12 @@ class Suite:
         stages = learning_stages(run, dataset, config, prepare_run(run, config))
         run_stages(run, stages, self.progress, until="world_model")
 
-    def learn(self, seed: int, skill: str, dataset: Dataset) -> None:
+    def learn(self, seed: int, skill: str, dataset: Dataset, until: str | None) -> None:
         """Choose the base policy, then all stages of one skill in a process of its own."""
         run = self.run_of(seed, skill)
         overrides = self.overrides(seed, skill, self.demos_for(seed, skill, dataset))
+        if until is not None:
+            overrides = ["--until", until, *overrides]
         code = train(self.path, overrides, dataset, run)
         if code:
             raise ConfigError(f"{run.path}: training ended with code {code}", hint="see above")
@@ -253,6 +255,7 @@ def main() -> None:
     parser.add_argument("--skills", nargs="+", help="only these")
     parser.add_argument("--seeds", nargs="+", type=int, help="only these")
     parser.add_argument("--models", action="store_true", help="only the seeds' world models")
+    parser.add_argument("--until", choices=STAGES, help="the last stage, for now")
     parser.add_argument("--table", action="store_true", help="only write what there is")
     arguments = parser.parse_args()
     settings = load_config(Settings, arguments.settings)
@@ -266,7 +269,7 @@ def main() -> None:
                     suite.model(seed, dataset)
                     continue
                 for skill in arguments.skills or settings.skills:
-                    suite.learn(seed, skill, dataset)
+                    suite.learn(seed, skill, dataset, arguments.until)
                     publish(suite, "make results-lowdim")
     finally:
         publish(suite, "make results-lowdim")
