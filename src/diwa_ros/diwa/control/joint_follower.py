@@ -4,8 +4,10 @@
 
 Every target is a short way from the one before, so a few damped least-squares steps from the last
 answer solve it: no choice between branches, and near a singular pose the joints lag behind
-instead of racing. What the pose leaves free leads the elbow back to where it was at the start.
-The hand's tool does not matter: where its TCP sits on the flange is told by the arm at the start.
+instead of racing. Where `frankik` is installed, the first step only says about where the joints
+will be, and the rest is solved in closed form (`joint_solution`). What the pose leaves free leads
+the elbow back to where it was at the start. The hand's tool does not matter: where its TCP sits on
+the flange is told by the arm at the start.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from diwa.control.joint_guard import damped_inverse
+from diwa.control.joint_solution import JointSolution
 from diwa.control.kinematics import Chain, franka_chain
 from diwa.control.poses import matrix_from_quaternion
 from diwa.control.robots import RobotLimits
@@ -24,6 +27,9 @@ SHARES = (1.0, 0.25, 0.0625)
 CLOSE = 1e-7  # [m], [rad]
 SPEED_SHARE = 0.5  # of the joints' speed
 ELBOW_RATE = 0.5  # [1/s] of the way back to the elbow of the start
+
+
+Goal = tuple[np.ndarray, np.ndarray]  # of the TCP: position (3,) [m], rotation (3, 3)
 
 
 class JointTarget(NamedTuple):
@@ -40,15 +46,19 @@ class JointFollower:
     Args:
         limits: of the robot.
         period_s: between two targets [s].
+        solution: in closed form; None: damped steps alone.
     """
 
-    def __init__(self, limits: RobotLimits, period_s: float) -> None:
+    def __init__(
+        self, limits: RobotLimits, period_s: float, solution: JointSolution | None = None
+    ) -> None:
         margin = limits.motion.joint_margin
         self._low = np.array(limits.arm.joint_minimum) + margin
         self._high = np.array(limits.arm.joint_maximum) - margin
         self._longest = SPEED_SHARE * period_s * np.array(limits.arm.joint_velocity)
         self._least = limits.motion.min_manipulability
         self._period_s = period_s
+        self._solution = solution
         self._joints = np.zeros(7)
         self._start = np.zeros(7)
         self._offset = np.zeros(3)  # of the TCP, in the flange's frame [m]
@@ -67,12 +77,24 @@ class JointFollower:
         goal = (pose[:3], matrix_from_quaternion(pose[3:]))
         low = np.maximum(np.minimum(self._low, before), before - self._longest)
         high = np.minimum(np.maximum(self._high, before), before + self._longest)
+        joints, error = self._solve(before, goal, low, high)
+        self._joints = joints
+        velocities = (joints - before) / self._period_s
+        return JointTarget(joints.copy(), velocities, error)
+
+    def _solve(
+        self, before: np.ndarray, goal: Goal, low: np.ndarray, high: np.ndarray
+    ) -> tuple[np.ndarray, float]:
+        """Joints for a goal within `low` and `high`, and what is left [m + rad]."""
         joints = np.clip(before + self._elbow(before), low, high)
         error, inverse = self._left(joints, *goal)
         for _ in range(ITERATIONS):
             if np.abs(error).max() < CLOSE:
                 break
             step = inverse @ error
+            exact = self._exact(joints + step, goal)
+            if exact is not None and (low <= exact).all() and (exact <= high).all():
+                return exact, 0.0
             for share in SHARES:  # a full step may overshoot where the pose is out of reach
                 tried = np.clip(joints + share * step, low, high)
                 left, then = self._left(tried, *goal)
@@ -81,9 +103,14 @@ class JointFollower:
                     break
             else:
                 break
-        self._joints = joints
-        velocities = (joints - before) / self._period_s
-        return JointTarget(joints.copy(), velocities, float(np.abs(error).sum()))
+        return joints, float(np.abs(error).sum())
+
+    def _exact(self, expected: np.ndarray, goal: Goal) -> np.ndarray | None:
+        """The solution in closed form near joints (7,), where there is one."""
+        if self._solution is None:
+            return None
+        rotation = goal[1] @ self._turn.T
+        return self._solution.solve(goal[0] - rotation @ self._offset, rotation, expected)
 
     def _left(
         self, joints: np.ndarray, position: np.ndarray, rotation: np.ndarray

@@ -11,6 +11,7 @@ import numpy as np
 from sensor_msgs.msg import JointState
 
 from diwa.control.joint_follower import JointFollower
+from diwa.control.joint_solution import load_solution
 from diwa.control.targets import Target
 from diwa_ros.arm_conversions import fill_joint_target
 from diwa_ros.backends.base import Setup
@@ -33,7 +34,8 @@ class JointTarget(PoseTarget):
     def __init__(self, setup: Setup, preset: Preset) -> None:
         super().__init__(setup, preset)
         self._names = preset.state.joint_names
-        self._follower = JointFollower(setup.limits, 1.0 / setup.command_rate_hz)
+        solution = load_solution(setup.limits)
+        self._follower = JointFollower(setup.limits, 1.0 / setup.command_rate_hz, solution)
         self._seeded = False
 
     def start(self, pose: np.ndarray) -> None:
