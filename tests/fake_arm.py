@@ -12,6 +12,7 @@ from diwa.control.arm import MOVE, REFLEX, ArmState
 from diwa.control.poses import make_pose, quaternion_from_euler
 from diwa.control.robots import load_robot
 from diwa.data.contract import load_contract
+from diwa_ros.arm_chunks import Chunk
 from diwa_ros.arm_guards import Phase
 from diwa_ros.arm_rules import Rules
 from diwa_ros.arm_session import ArmSession
@@ -116,10 +117,10 @@ class FakeBackend:
 class Drive:
     """A session, a fake arm, and a clock that goes on period by period."""
 
-    def __init__(self, confirmed=("known",), **rules) -> None:
+    def __init__(self, confirmed=("known",), backend=None, **rules) -> None:
         self.contract = load_contract(CONTRACT)
         self.limits = load_robot("fr3")
-        self.backend = FakeBackend()
+        self.backend = FakeBackend() if backend is None else backend
         self.log: list[str] = []
         self.now_s = 100.0
         self.offset_ns = 10**18  # of the ROS clock
@@ -174,14 +175,14 @@ class Drive:
     def send(self, chunk, source="", age_s=0.0, epoch=None):
         """A chunk, for the observation of now."""
         self.sequence += 1
-        return self.session.take_chunk(
+        chunk = Chunk(
             np.asarray(chunk, dtype=np.float32),
             self.stamp_ns - round(age_s * 1e9),
-            self.session.epoch if epoch is None else epoch,
+            self.session.chunks.epoch if epoch is None else epoch,
             self.sequence,
             source,
-            self.stamp_ns,
         )
+        return self.session.take_chunk(chunk, self.stamp_ns)
 
     def move(self, steps=8, source="", action=(0.3, 0, 0, 0, 0, 0, 1)):
         """Send a chunk and execute it."""

@@ -121,7 +121,7 @@ def test_without_actions_the_arm_holds_and_a_policy_has_to_recover():
     assert not drive.send(np.zeros((4, 7)))
     assert drive.session.recover(drive.now_s) == ""
     drive.until(Phase.READY)
-    assert drive.session.epoch == 1
+    assert drive.session.chunks.epoch == 1
 
 
 def test_a_person_may_pause():
@@ -151,7 +151,7 @@ def test_chunk_of_another_time_epoch_or_size_is_discarded(how):
     drive.step(60)
     chunk = how.pop("chunk", np.tile(FORWARD, (4, 1)))
     assert not drive.send(chunk, **how)
-    assert drive.session.discarded == 1
+    assert drive.session.chunks.discarded == 1
     assert all(step.held for step in drive.step(4))
 
 
@@ -240,7 +240,7 @@ def test_reflex_waits_for_recovery_and_begins_again_where_the_arm_is():
     drive.backend.targets.clear()
     drive.until(Phase.READY)
     assert drive.backend.calls.count("recover") == 1
-    assert drive.session.epoch == 1
+    assert drive.session.chunks.epoch == 1
     np.testing.assert_allclose(drive.backend.targets[0][1].pose[1], 0.04, atol=1e-9)
 
 
@@ -270,6 +270,76 @@ def test_emergency_stop_comes_to_rest_within_a_few_periods_and_stays():
     drive.step(60)
     assert drive.phase == Phase.STOPPED
     drive.session.recover(drive.now_s)
+    drive.until(Phase.READY)
+
+
+BAD = (np.nan, 0, 0, 0, 0, 0, 1)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_actions_that_are_no_numbers_hold_and_stop_after_three_in_a_row(value):
+    drive = Drive().open_gate()
+    drive.move(4, "known")
+    bad = np.tile((value, 0, 0, 0, 0, 0, 1), (8, 1))
+    assert drive.send(bad, "known")
+    executed = drive.step(2)
+    assert all(step.safe.rejected and not step.safe.action[:6].any() for step in executed)
+    assert drive.phase == Phase.MOVING
+    drive.step()
+    assert drive.phase == Phase.STOPPED
+    assert "3 actions in a row" in drive.session.reason
+    drive.step(6)
+    assert np.isfinite([target.pose for _, target in drive.backend.targets]).all()
+    assert drive.backend.calls[-1] == "stop"
+    assert drive.session.recover(drive.now_s) == ""
+    drive.until(Phase.READY)
+    drive.move(4, "known")
+    assert drive.phase == Phase.MOVING
+
+
+def test_a_bad_action_now_and_then_is_not_executed_and_no_reason_to_stop():
+    drive = Drive().open_gate()
+    for _ in range(4):
+        assert drive.send([BAD, BAD, FORWARD, FORWARD], "known")
+        rejected = [step.safe.rejected for step in drive.step(4)]
+        assert rejected == [True, True, False, False]
+    assert drive.phase == Phase.MOVING
+
+
+def test_bad_actions_count_on_from_one_chunk_to_the_next():
+    drive = Drive().open_gate()
+    for _ in range(3):
+        assert drive.phase != Phase.STOPPED
+        drive.send([BAD])
+        drive.step()
+    assert drive.phase == Phase.STOPPED
+
+
+def test_three_chunks_of_the_wrong_size_in_a_row_stop():
+    drive = Drive().open_gate()
+    wrong = np.zeros((4, 6))
+    for _ in range(4):
+        assert not drive.send(wrong)
+        assert not drive.send(wrong)
+        drive.move(2)
+    assert drive.phase == Phase.MOVING
+    assert drive.session.chunks.discarded == 8
+    for _ in range(3):
+        assert drive.phase == Phase.MOVING
+        drive.send(wrong)
+    assert drive.phase == Phase.STOPPED
+    assert "3 chunks in a row" in drive.session.reason
+    assert drive.session.recover(drive.now_s) == ""
+    drive.until(Phase.READY)
+    drive.send(wrong)
+    assert drive.phase == Phase.READY
+
+
+def test_chunks_that_do_not_fit_do_not_matter_before_the_gate():
+    drive = Drive()
+    for _ in range(5):
+        assert not drive.send(np.zeros((4, 6)))
+    assert drive.phase == Phase.GATED
     drive.until(Phase.READY)
 
 
@@ -323,6 +393,26 @@ def test_home_leads_straight_to_the_nearest_start_pose_at_low_speed():
     speed = np.linalg.norm(np.diff(points, axis=0), axis=1) * SUBSTEPS / drive.period_s
     assert speed.max() <= 0.4 * drive.limits.motion.max_speed + 1e-6
     drive.until(Phase.READY)
+
+
+def test_home_begins_where_the_arm_is_now_not_where_it_was_a_period_ago():
+    goal = START + np.array([0.0, 0.1, 0, 0, 0, 0, 0])
+    drive = Drive(start_poses=goal[None])
+    drive.step(3)
+    drive.backend.pose = moved = START + np.array([0.0, 0.03, 0, 0, 0, 0, 0])
+    drive.backend.now_s = drive.now_s + 0.001  # the state is even newer than the call
+    assert drive.session.home(drive.now_s) == ""
+    np.testing.assert_allclose(drive.session.motion.targets.desired, moved, atol=1e-9)
+    drive.step()
+    first = drive.backend.targets[0][1].pose
+    assert np.linalg.norm(first[:3] - moved[:3]) < 0.01
+
+
+def test_home_sees_what_has_happened_since_the_last_period():
+    drive = Drive(start_poses=START[None])
+    drive.step(3)
+    drive.backend.reflex("joint_reflex")
+    assert "joint_reflex" in drive.session.home(drive.now_s)
 
 
 def test_home_by_the_backend_sends_no_targets():

@@ -78,15 +78,12 @@ class BadDay:
 
     def __init__(self, seed: int) -> None:
         self.rng = np.random.default_rng(seed)
-        self.drive = Drive(
-            settle_s=0.1, fade_steps=int(seed % 2) * 3, require_enable=seed % 3 == 0,
-            start_poses=START[None],
-        )  # fmt: skip
         self.arm = SlowArm()
-        self.arm.now_s = self.drive.now_s
-        session = self.drive.session
-        session._backend = session.motion._backend = self.arm
-        self.session, self.limits = session, self.drive.limits
+        self.drive = Drive(
+            backend=self.arm, settle_s=0.1, fade_steps=int(seed % 2) * 3,
+            require_enable=seed % 3 == 0, start_poses=START[None],
+        )  # fmt: skip
+        self.session, self.limits = self.drive.session, self.drive.limits
         self.ticks = Ticks(self.drive.period_s, SUBSTEPS)
         self.now_s = self.drive.now_s
         self.ticks.start(self.now_s)

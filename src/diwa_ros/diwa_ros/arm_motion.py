@@ -30,6 +30,7 @@ class ArmMotion:
 
     Attributes:
         sending: targets are sent.
+        rejected: actions in a row, up to the latest, that were no numbers.
         steps: control steps with an action of a chunk, so far.
         targets: the desired pose.
         schedule: the chunks.
@@ -39,6 +40,7 @@ class ArmMotion:
         self, backend: Backend, limits: RobotLimits, contract: Contract, fade_steps: int
     ) -> None:
         self.sending = False
+        self.rejected = 0
         self.steps = 0
         self.targets = TargetStream(limits, contract)
         self.schedule = ChunkSchedule(contract.action, contract.period_ns, fade_steps)
@@ -69,6 +71,7 @@ class ArmMotion:
         if not self.targets.seed(state.pose, gripper):
             return False
         self._backend.start(self.targets.desired)
+        self.rejected = 0
         self.sending = True
         return True
 
@@ -92,6 +95,7 @@ class ArmMotion:
     ) -> Executed:
         """One control step with an action of a chunk."""
         safe = self.targets.step(action, state.pose, scale, state.joints)
+        self.rejected = self.rejected + 1 if safe.rejected else 0
         if not safe.rejected:
             command = self._hand.push(float(action[6]), now_s)
             if command is not None:

@@ -21,8 +21,33 @@ class Rules(NamedTuple):
     chunk_age_s: float = 1.0  # chunks of older observations are discarded
     first_speed: float = 0.25  # of a checkpoint that nobody has confirmed
     fade_steps: int = 0
+    most_bad: int = 3  # chunks that do not fit, or actions that are no numbers, in a row: stops
     require_enable: bool = False
     start_poses: np.ndarray | None = None  # (N, 7), of the dataset's episodes
+
+
+class Streak:
+    """Counts what happens again and again, with nothing better in between.
+
+    Args:
+        limit: how often is too often.
+
+    Attributes:
+        length: so far.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.length = 0
+        self._limit = limit
+
+    def push(self) -> bool:
+        """It happened; whether that was too often."""
+        self.length += 1
+        return self.length >= self._limit
+
+    def end(self) -> None:
+        """Something better happened."""
+        self.length = 0
 
 
 class RunningJob:

@@ -9,23 +9,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container
 
-import numpy as np
-
 from diwa.control.arm import ArmState
-from diwa.control.gate import StartGate
 from diwa.control.robots import RobotLimits
 from diwa.data.contract import Contract
+from diwa_ros.arm_chunks import Chunk, ChunkIntake
+from diwa_ros.arm_errands import Errands
+from diwa_ros.arm_gate import ArmGate
 from diwa_ros.arm_guards import Guards, Phase, Verdict
 from diwa_ros.arm_homing import StraightHome
 from diwa_ros.arm_motion import ArmMotion
-from diwa_ros.arm_rules import Rules, RunningJob
+from diwa_ros.arm_rules import Rules
 from diwa_ros.backends.base import Backend
 from diwa_ros.table import Executed
 
 ACTIVE = (Phase.READY, Phase.MOVING, Phase.HOLDING)
 REST_STEPS = 3  # control periods that a stop goes on sending the pose at which it comes to rest
 HOME_SPEED = 0.4  # of the highest speed, where the bridge leads the arm home itself
-RECOVERY_S = 30.0  # longest recovery
 NO_ACTIONS = "no actions arrive"
 
 
@@ -44,9 +43,7 @@ class ArmSession:
         phase, reason: what it does and why.
         problems: what keeps the gate shut.
         state: of the arm, at the latest step.
-        epoch: of the chunks that are taken; begins anew when the gate is passed again.
-        source: of the latest chunk.
-        discarded: chunks that were not taken.
+        chunks: that came in; their epoch is a new one whenever the gate is passed again.
     """
 
     def __init__(
@@ -61,31 +58,24 @@ class ArmSession:
         self.phase, self.reason = Phase.GATED, ""
         self.problems: list[str] = []
         self.state: ArmState | None = None
-        self.epoch = 0
-        self.source = ""
-        self.discarded = 0
         self.guards = Guards(limits, rules.require_enable, rules.stop_after_s)
         self.motion = ArmMotion(backend, limits, contract, rules.fade_steps)
+        self.chunks = ChunkIntake(self.motion.schedule, contract, rules)
         self._backend = backend
-        self._limits = limits
-        self._contract = contract
         self._rules = rules
         self._confirmed = confirmed
         self._log = log
-        self._gate = StartGate(limits, contract.workspace)
+        self._gate = ArmGate(backend, limits, contract, rules, self.guards)
+        self._errands = Errands(backend, limits, contract.action, rules.start_poses)
         self._passed = False  # the gate, before
-        self._free_s: float | None = None  # since when the gate is free
-        self._seeded_ns = 0  # observations before this are of another time
         self._stamp_ns = 0  # of the latest step
         self._acted_s = 0.0  # when the latest action was taken
         self._rest = 0  # control steps until a stop ends the stream
-        self._home: StraightHome | None = None
-        self._job: RunningJob | None = None  # of the backend: recovery, or the way home
 
     @property
     def confirmed(self) -> bool:
         """Whether the latest source may move at full speed."""
-        return not self.source or self.source in self._confirmed
+        return not self.chunks.source or self.chunks.source in self._confirmed
 
     @property
     def speed_scale(self) -> float:
@@ -95,46 +85,36 @@ class ArmSession:
     def begin(self, estop: bool) -> None:
         """Watch the arm from now on, and begin at the gate."""
         self.guards.estop = estop
-        self._free_s = None
+        self._gate.shut()
         self._enter(Phase.GATED)
 
     # What others want.
 
-    def take_chunk(
-        self, chunk: np.ndarray, stamp_ns: int, epoch: int, sequence: int, source: str, now_ns: int
-    ) -> bool:
-        """Take a chunk (Ta, 7) of `source`; of no rows: hold. False when it is discarded.
-
-        Args:
-            chunk: actions; their values are the safety filter's affair.
-            stamp_ns: of the observation that it was computed from, ROS time [ns].
-            epoch: of that observation.
-            sequence: the sender's count.
-            source: checkpoint that made it; empty: a person or a script.
-            now_ns: ROS time [ns].
-        """
-        age, oldest = now_ns - stamp_ns, int(self._rules.chunk_age_s * 1e9)
-        fits = (
-            self.phase in ACTIVE
-            and epoch == self.epoch
-            and stamp_ns >= self._seeded_ns
-            and -self._contract.period_ns <= age <= oldest
-        )
-        if fits and not len(chunk):
+    def take_chunk(self, chunk: Chunk, now_ns: int) -> bool:
+        """Take a chunk, at `now_ns` [ns] of ROS time; false when it is discarded."""
+        chunks = self.chunks
+        if not chunks.fits(chunk):
+            self.refuse_chunk()
+            return False
+        fits = self.phase in ACTIVE and chunks.in_time(chunk, now_ns)
+        if fits and not len(chunk.actions):
             self.motion.schedule.flush()
             if self.phase == Phase.MOVING:
                 self._enter(Phase.READY)
             return True
-        schedule = self.motion.schedule
-        if not fits or not schedule.push(
-            chunk, stamp_ns, epoch, sequence, self.motion.targets.desired
-        ):
-            self.discarded += 1
+        before = chunks.source
+        if not fits or not chunks.push(chunk, self.motion.targets.desired):
+            chunks.discarded += 1
             return False
-        if source != self.source:
-            self._log(f"actions come from {source[:16] or 'a person or a script'}")
-        self.source = source
+        if chunk.source != before:
+            self._log(f"actions come from {chunk.source[:16] or 'a person or a script'}")
         return True
+
+    def refuse_chunk(self) -> None:
+        """A chunk came that does not fit the contract; a sender of several is not to be trusted."""
+        self.chunks.discarded += 1
+        if self.chunks.misfits.push() and self.phase in ACTIVE:
+            self.stop(f"{self.chunks.misfits.length} chunks in a row do not fit the contract")
 
     def set_estop(self, on: bool) -> None:
         """The emergency stop was pressed or released."""
@@ -151,11 +131,11 @@ class ArmSession:
         """Clear the arm's errors and go back to the gate; returns why that cannot be, or empty."""
         if self.guards.estop:
             return "the emergency stop is on: release it first"
-        if self.phase in (*ACTIVE, Phase.HOMING) or self._job is not None:
+        if self.phase in (*ACTIVE, Phase.HOMING) or self._errands.busy:
             return ""
         self.motion.end()
         self._log("recovering")
-        self._job = RunningJob(self._backend.recover(), now_s + RECOVERY_S)
+        self._errands.recover(now_s)
         return ""
 
     def home(self, now_s: float) -> str:
@@ -164,28 +144,25 @@ class ArmSession:
             return ""
         if self.phase not in (Phase.GATED, Phase.READY, Phase.HOLDING):
             return f"the arm is {self.phase.name.lower()}; {self.reason or 'end the skill first'}"
-        state, problems = self.state, self._problems(now_s)
+        state = self.state = self._backend.state()  # where the arm is now, not a period ago
+        if state is not None:
+            now_s = max(now_s, state.stamp_s)
+        problems = self._gate.home_problems(state, now_s)
         if problems or state is None:
             return "; ".join(problems)
         self.motion.end()
-        joints, timeout = np.array(self._limits.home.joints), self._limits.home.timeout
-        job = self._backend.home(joints, timeout)
-        if job is not None:
-            self._job = RunningJob(job, now_s + timeout)
-        else:
-            poses = self._rules.start_poses
-            if poses is None or not len(poses):
-                self._enter(Phase.GATED)
-                return "nobody here can lead the arm home: give the bridge start_poses"
-            spec = self._contract.action
-            self._home = StraightHome(state.pose, poses, self._limits, spec, now_s)
+        problem = self._errands.home(state, now_s)
+        if problem:
+            self._enter(Phase.GATED)
+            return problem
+        if self._errands.straight is not None:
             self._begin(state)
         self._enter(Phase.HOMING, "on the way to the start pose")
         return ""
 
     def close(self, stamp_ns: int) -> None:
         """Stop where the arm is, now."""
-        self._give_up()
+        self._errands.give_up()
         self.motion.halt(stamp_ns)
 
     # What happens in every control period.
@@ -216,8 +193,8 @@ class ArmSession:
             return self.motion.idle(stamp_ns)
         if blocked or self.phase == Phase.STOPPED:
             return self.motion.hold(state, stamp_ns)
-        if self._home is not None:
-            return self._lead_home(self._home, state, now_s, stamp_ns)
+        if self._errands.straight is not None:
+            return self._lead_home(self._errands.straight, state, now_s, stamp_ns)
         return self._execute(state, now_s, stamp_ns)
 
     def _execute(self, state: ArmState, now_s: float, stamp_ns: int) -> Executed:
@@ -225,11 +202,15 @@ class ArmSession:
         if action is not None:
             self._acted_s = now_s
             self._enter(Phase.MOVING)
-            return self.motion.act(action, state, self.speed_scale, now_s, stamp_ns)
+            executed = self.motion.act(action, state, self.speed_scale, now_s, stamp_ns)
+            if self.motion.rejected >= self._rules.most_bad:
+                reason = f"{self.motion.rejected} actions in a row are no numbers"
+                self._halt(Verdict(Phase.STOPPED, reason))
+            return executed
         waited = now_s - self._acted_s
         if self.phase == Phase.HOLDING and self.reason != NO_ACTIONS:
             self._enter(Phase.READY)
-        elif self.phase != Phase.READY and waited > self._rules.stop_after_s and self.source:
+        elif self.phase != Phase.READY and waited > self._rules.stop_after_s and self.chunks.source:
             self._halt(Verdict(Phase.STOPPED, "the policy sends no actions any more"))
         elif self.phase == Phase.MOVING and waited > self._rules.hold_after_s:
             self._enter(Phase.HOLDING, NO_ACTIONS)
@@ -242,7 +223,7 @@ class ArmSession:
         if home.late(now_s):
             self._halt(Verdict(Phase.STOPPED, "the way home took too long"))
         elif home.arrived(desired, state.pose):
-            self._give_up()
+            self._errands.give_up()
             self.motion.end()
             self._enter(Phase.GATED)
             return self.motion.idle(stamp_ns)
@@ -250,34 +231,16 @@ class ArmSession:
         return self.motion.lead(action, state, HOME_SPEED, stamp_ns)
 
     def _try_gate(self, now_s: float, stamp_ns: int) -> None:
-        self.problems = self._problems(now_s, self._rules.start_poses, whole=True)
-        if self.problems or self._job is not None or self.state is None:
-            self._free_s = None
+        self.problems = self._gate.start_problems(self.state, now_s)
+        if self.problems or self._errands.busy or self.state is None:
+            self._gate.shut()
             return
-        self._free_s = now_s if self._free_s is None else self._free_s
-        if now_s - self._free_s < self._rules.settle_s:
+        if not self._gate.opens(now_s):
             return
-        self.epoch += self._passed
-        self.motion.schedule.set_epoch(self.epoch)
-        self._seeded_ns = stamp_ns
+        self.chunks.begin(self.chunks.epoch + self._passed, stamp_ns)
         self._begin(self.state)
         self._passed = True
         self._enter(Phase.READY)
-
-    def _problems(
-        self, now_s: float, start_poses: np.ndarray | None = None, whole: bool = False
-    ) -> list[str]:
-        """Why the arm must not start, or (not `whole`) not even go home."""
-        if self.guards.estop:
-            return ["the emergency stop is on"]
-        others = self._backend.publishers()
-        if whole or self.state is None:
-            found = self._gate.problems(self.state, now_s, max(others, 1), start_poses)
-        else:
-            found = self._gate.state_problems(self.state, now_s)
-            if others > 1:
-                found.append(f"{others} nodes send commands to the arm")
-        return found + self._backend.problems()
 
     def _watch(self, now_s: float) -> bool:
         """Look for reasons to stop; whether the arm must not be moved in this step."""
@@ -298,7 +261,7 @@ class ArmSession:
         return True
 
     def _halt(self, verdict: Verdict) -> None:
-        self._give_up()
+        self._errands.give_up()
         self.motion.schedule.flush()
         self._rest = REST_STEPS
         if verdict.at_once:
@@ -312,10 +275,10 @@ class ArmSession:
 
     def _follow_job(self, now_s: float) -> None:
         """See whether a recovery, or the way home, has ended."""
-        problem = None if self._job is None else self._job.outcome(now_s)
+        problem = self._errands.outcome(now_s)
         if problem is None:
             return
-        self._give_up()
+        self._errands.give_up()
         if not problem:
             self._enter(Phase.GATED)
         elif self.phase == Phase.HOMING:
@@ -323,15 +286,10 @@ class ArmSession:
         else:
             self._enter(self.phase, f"the recovery failed: {problem}")
 
-    def _give_up(self) -> None:
-        job, self._home, self._job = self._job, None, None
-        if job is not None and job.give_up():
-            self._backend.stop()
-
     def _enter(self, phase: Phase, reason: str = "") -> None:
         if phase != self.phase:
             self._log(f"{phase.name.lower()}{': ' if reason else ''}{reason}")
-            self._free_s = None
+            self._gate.shut()
             if phase != Phase.GATED:
                 self.problems = []
         self.phase, self.reason = phase, reason

@@ -41,7 +41,6 @@ class Figures(NamedTuple):
 
     missed_periods: int
     command_rate: float  # [Hz]
-    discarded: int  # chunks that could not even be decoded
     notes: list[str]  # features that are off
 
 
@@ -59,9 +58,9 @@ def fill_status(
     status.errors = list(state.errors) if state else []
     status.robot_mode = state.robot_mode if state else UNKNOWN
     status.speed_scale = session.speed_scale
-    status.source, status.confirmed = session.source, session.confirmed
-    status.epoch, status.steps = session.epoch, session.motion.steps
-    status.chunks_discarded = session.discarded + figures.discarded
+    status.source, status.confirmed = session.chunks.source, session.confirmed
+    status.epoch, status.steps = session.chunks.epoch, session.motion.steps
+    status.chunks_discarded = session.chunks.discarded
     status.missed_periods = figures.missed_periods
     status.state_age = now_s - state.stamp_s if state else float("inf")
     status.command_rate = figures.command_rate
@@ -76,11 +75,11 @@ def report(session: ArmSession | None, active: bool, now_s: float, figures: Figu
     state = session.state
     values: dict[str, object] = {
         "phase": session.phase.name,
-        "epoch": session.epoch,
+        "epoch": session.chunks.epoch,
         "steps": session.motion.steps,
         "targets per second": figures.command_rate,
         "missed control periods": figures.missed_periods,
-        "chunks discarded": session.discarded + figures.discarded,
+        "chunks discarded": session.chunks.discarded,
         "late steps": session.motion.schedule.late_steps,
         "speed scale": session.speed_scale,
         **asdict(session.motion.targets.counts),

@@ -18,6 +18,7 @@ from std_srvs.srv import Trigger
 from diwa.data.contract import Contract
 from diwa.errors import ConfigError
 from diwa_ros import qos
+from diwa_ros.arm_chunks import Chunk
 from diwa_ros.arm_guards import Phase
 from diwa_ros.arm_observations import ArmPublisher
 from diwa_ros.arm_session import ArmSession
@@ -59,7 +60,6 @@ class FrankaBridge(LifecycleNode):
         self._timer: Timer | None = None
         self._ticks = Ticks(1.0, 1)
         self._estop = False
-        self._undecoded = 0
         self._sent = Rate()
         self._notes: list[str] = []
         self._logged: set[str] = set()
@@ -141,7 +141,7 @@ class FrankaBridge(LifecycleNode):
         state = session.state
         if state is not None and now_s - state.stamp_s <= arm.state_age_s:
             arm.publisher.observation(state, session.motion.commanded_width, stamp_ns)
-        arm.publisher.executed(executed, session.epoch)
+        arm.publisher.executed(executed, session.chunks.epoch)
         if session.phase != before:
             self._publish_status()
 
@@ -150,20 +150,15 @@ class FrankaBridge(LifecycleNode):
         if arm is None:
             return
         try:
-            chunk = decode_chunk(message, arm.contract.action)
+            actions = decode_chunk(message, arm.contract.action)
             self._check_period(message, arm.contract)
         except ConfigError as error:
-            self._undecoded += 1
+            arm.session.refuse_chunk()
             self.get_logger().error(str(error), throttle_duration_sec=1.0)
             return
-        arm.session.take_chunk(
-            chunk,
-            time_ns(message.header.stamp),
-            message.epoch,
-            message.sequence,
-            message.source,
-            self._now_ns(),
-        )
+        stamp_ns = time_ns(message.header.stamp)
+        chunk = Chunk(actions, stamp_ns, message.epoch, message.sequence, message.source)
+        arm.session.take_chunk(chunk, self._now_ns())
 
     def _check_period(self, message: ActionChunk, contract: Contract) -> None:
         period_s = contract.period_ns / 1e9
@@ -202,13 +197,13 @@ class FrankaBridge(LifecycleNode):
 
     def _on_confirm(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         arm = self._arm
-        if arm is None or not arm.session.source:
+        if arm is None or not arm.session.chunks.source:
             return _answer(response, "no checkpoint has moved the arm yet")
         try:
-            arm.confirmed.add(arm.session.source)
+            arm.confirmed.add(arm.session.chunks.source)
         except (ConfigError, OSError) as error:
             return _answer(response, str(error))
-        self.get_logger().info(f"checkpoint {arm.session.source[:16]} is confirmed")
+        self.get_logger().info(f"checkpoint {arm.session.chunks.source[:16]} is confirmed")
         return _answer(response, "")
 
     def _publish_status(self) -> None:
@@ -236,7 +231,7 @@ class FrankaBridge(LifecycleNode):
 
     def _figures(self) -> Figures:
         rate = self._sent.per_second(time.monotonic())
-        return Figures(self._ticks.missed, rate, self._undecoded, self._notes)
+        return Figures(self._ticks.missed, rate, self._notes)
 
     def _now_ns(self) -> int:
         return int(self.get_clock().now().nanoseconds)
