@@ -27,9 +27,10 @@ from diwa_ros.paths import find_contract
 from diwa_ros.running import run_node
 from diwa_ros.skill_client import SkillClient
 
-TRIES = 3  # for an episode whose first observation does not reach the server
+TRIES = 3  # for an episode that does not come to its end
 NEVER = 2.0  # a success threshold that no probability reaches
 FATAL = (RunSkill.Result.UNKNOWN_SKILL, RunSkill.Result.DEACTIVATED, RunSkill.Result.INTERNAL)
+ENDED = (RunSkill.Result.NONE, RunSkill.Result.TIME_LIMIT, RunSkill.Result.CANCELED)
 
 
 class Episode(NamedTuple):
@@ -67,6 +68,7 @@ class EvaluationClient(Node):
         self._policy = declare(self, "policy", "policy_server", "name of the policy server's node")
         self._contract = load_contract(find_contract(name))
         self._served = ""
+        self._why = ""  # the last episode did not come to its end
         self.create_subscription(
             PolicyStatus, f"{self._policy}/status", self._on_status, qos.STATUS
         )
@@ -88,13 +90,13 @@ class EvaluationClient(Node):
         return 0
 
     def _run(self, driver: Driver, skills: SkillClient, task: str, seed: int) -> Episode:
-        """One episode; once more when the server saw nothing, as when it has just appeared."""
+        """One episode; once more when its observations did not reach the server, or stopped."""
         for _ in range(TRIES):
             episode = self._run_once(driver, skills, task, seed)
             if episode is not None:
                 return episode
         raise ConfigError(
-            "the policy server receives no observations",
+            f"no episode from start {seed} came to its end: {self._why}",
             hint="are server and bridge in the same namespace and DDS domain?",
         )
 
@@ -119,8 +121,13 @@ class EvaluationClient(Node):
         result = skills.run(goal, succeeded)
         if result.error_code in FATAL:
             raise ConfigError(f"the skill could not be run: {result.error_msg}")
-        if result.error_code == RunSkill.Result.NO_OBSERVATION:
+        if result.error_code not in ENDED:
+            self._why = result.error_msg
+            self.get_logger().warning(f"start {seed}: {self._why}; once more")
             return None
+        # The result may overtake observations: judge what the policy saw, to its last frame.
+        end_ns = first.stamp_ns + (result.steps - 1) * self._contract.period_ns
+        driver.wait_until(lambda: succeeded() or last_ns >= end_ns, "the last observations")
         steps = round((last_ns - first.stamp_ns) / self._contract.period_ns)
         return Episode(seed, success, steps, result.success_probability)
 
