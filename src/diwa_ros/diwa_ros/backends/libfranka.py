@@ -9,12 +9,10 @@ home, recover), one talks to the hand. If this process dies, the arm stops by it
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
 import traceback
 from collections.abc import Callable
-from concurrent.futures import Future, InvalidStateError
 from types import ModuleType
 from typing import Any
 
@@ -25,7 +23,7 @@ from diwa.control.arm import REFLEX, USER_STOPPED, ArmState
 from diwa.control.gripper import GripperCommand
 from diwa.control.targets import Target
 from diwa.errors import ConfigError
-from diwa_ros.backends.base import Job, Setup
+from diwa_ros.backends.base import Job, Setup, finished
 from diwa_ros.backends.libfranka_hand import Hand
 from diwa_ros.backends.libfranka_link import (
     LibfrankaSettings,
@@ -41,11 +39,10 @@ from diwa_ros.backends.libfranka_motions import (
     begin_to_rest,
     follow_poses,
 )
-from diwa_ros.worker import Worker
+from diwa_ros.backends.libfranka_work import Work, Works
 
 JOIN_TIMEOUT_S = 5.0
 STILL = np.zeros(6)
-Work = Callable[[Job], str]  # says what went wrong
 
 
 class Libfranka:
@@ -71,7 +68,7 @@ class Libfranka:
         self._robot_time_ms = -1
         self._failure = ""  # why the last motion ended by itself
         self._lost = "not connected"
-        self._worker: Worker | None = None
+        self._works: Works | None = None
         self._watcher: threading.Thread | None = None
 
     def connect(self) -> None:
@@ -80,7 +77,7 @@ class Libfranka:
         self._errors = (*failures(self._franky), ConfigError)
         self._connect()
         self._closing.clear()
-        self._worker = Worker(self._on_error)
+        self._works = Works(self._errors, self._on_error)
         self._watcher = threading.Thread(target=self._watch, name="arm state", daemon=True)
         self._watcher.start()
 
@@ -147,15 +144,15 @@ class Libfranka:
 
     def close(self) -> None:
         """Come to rest, then disconnect."""
-        if self._worker is not None:
+        if self._works is not None:
             self.stop()
-            self._worker.stop()
+            self._works.stop()
         self._closing.set()
         if self._watcher is not None:
             self._watcher.join(JOIN_TIMEOUT_S)
         if self._hand is not None:
             self._hand.close()
-        self._worker = self._watcher = self._hand = self._robot = self._tracker = None
+        self._works = self._watcher = self._hand = self._robot = self._tracker = None
         self._lost = "not connected"
 
     # --- in whatever thread calls ---
@@ -173,25 +170,9 @@ class Libfranka:
         tracker.set_target(pose, self._franky.Twist(target.twist[:3], target.twist[3:]))
 
     def _submit(self, work: Work) -> Job:
-        job: Job = Future()
-        if self._worker is None:
-            job.set_result("not connected")
-        else:
-            self._worker.submit(self._do, work, job)
-        return job
+        return finished("not connected") if self._works is None else self._works.submit(work)
 
     # --- in the worker's thread ---
-
-    def _do(self, work: Work, job: Job) -> None:
-        try:
-            problem = work(job)
-        except self._errors as error:
-            problem = in_words(error)
-        except Exception:  # a bug here must reach the bridge as a failure, not as silence
-            problem = traceback.format_exc()
-            self._on_error(problem)
-        with contextlib.suppress(InvalidStateError):  # it was cancelled
-            job.set_result(problem)
 
     def _connect(self) -> None:
         assert self._franky is not None
