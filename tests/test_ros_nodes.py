@@ -11,6 +11,7 @@ from rclpy.lifecycle import TransitionCallbackReturn
 
 from diwa.errors import ConfigError
 from diwa.sim.play_table import PlayTableEnv
+from diwa_ros import hand_driving as wish
 from diwa_ros import keyboard, lifecycle, paths
 from diwa_ros.observing import robot_observation
 from diwa_ros.table import Table
@@ -153,8 +154,8 @@ def test_keys_count_as_held_for_a_moment():
 
 
 def test_every_key_is_explained():
-    special = (keyboard.START, keyboard.SUCCESS, keyboard.FAILURE, keyboard.DISCARD)
-    for key in (*keyboard.MOTIONS, *special, keyboard.RESET, keyboard.QUIT):
+    special = (wish.START, *wish.ENDS, wish.RESET, wish.RECOVER, wish.QUIT)
+    for key in (*keyboard.MOTIONS, *special):
         assert key in keyboard.HELP
 
 

@@ -15,14 +15,16 @@ from diwa_msgs.msg import ActionChunk
 from diwa_msgs.srv import EndEpisode, ResetScene, StartEpisode
 from rclpy.client import Client
 from rclpy.executors import SingleThreadedExecutor
+from rclpy.impl.rcutils_logger import RcutilsLogger
 from rclpy.node import Node
+from std_srvs.srv import Trigger
 
 from diwa.data.contract import Contract
 from diwa.errors import ConfigError
 from diwa_ros import qos
 from diwa_ros.asking import Asking
 from diwa_ros.conversions import make_chunk, time_message, time_ns
-from diwa_ros.observing import Observed, Observer
+from diwa_ros.observing import SCENE, Observed, Observer
 
 RESEND_S = 0.5  # without an answer for this long, the last chunk is sent again
 LOST_S = 15.0  # without an answer for this long, the robot counts as lost
@@ -38,6 +40,11 @@ class Driver(Asking):
         bridge: name of the bridge node, for its services.
         recorder: name of the recorder node, for its services; empty: nothing is recorded.
         acts: whether it sends actions at all.
+        scene: whether a scene must be observed; a person does without.
+
+    Attributes:
+        simulated: there is a scene, which can be reset.
+        logger: of the node.
     """
 
     def __init__(
@@ -49,16 +56,21 @@ class Driver(Asking):
         recorder: str = "",
         *,
         acts: bool = True,
+        scene: bool = True,
     ) -> None:
         super().__init__(node, executor)
+        self.simulated = any(stream.kind == SCENE for stream in contract.observations.values())
+        self.logger: RcutilsLogger = node.get_logger()
         self._period_s = contract.period_ns / 1e9
-        self._observer = Observer(node, contract)
+        self._observer = Observer(node, contract, scene=scene)
         self._sequence = 0
         self._chunk: ActionChunk | None = None
         if acts:
             self._actions = node.create_publisher(ActionChunk, "action_chunk", qos.COMMAND)
         self._recording = bool(recorder)
         self._reset: Client = node.create_client(ResetScene, f"{bridge}/reset")
+        self._home: Client = node.create_client(Trigger, f"{bridge}/home")
+        self._recover: Client = node.create_client(Trigger, f"{bridge}/recover")
         self._start: Client = node.create_client(
             StartEpisode, f"{recorder or 'none'}/start_episode"
         )
@@ -78,6 +90,14 @@ class Driver(Asking):
         self._chunk = None
         first_ns = time_ns(response.stamp)
         return self._wait_for(lambda seen: seen.stamp_ns >= first_ns)
+
+    def home(self) -> None:
+        """Have a real arm begin the slow way to the start."""
+        self._trigger(self._home, "the arm does not go home")
+
+    def recover(self) -> None:
+        """Have a real arm go on after a stop or a reflex."""
+        self._trigger(self._recover, "the arm does not recover")
 
     def observe(self) -> Observed:
         """The newest observation, once there is one."""
@@ -127,6 +147,12 @@ class Driver(Asking):
         response = self.call(self._end, request)
         if not response.success:
             raise ConfigError(f"the episode could not be ended: {response.message}")
+
+    def _trigger(self, client: Client, problem: str) -> None:
+        self._chunk = None
+        response = self.call(client, Trigger.Request())
+        if not response.success:
+            raise ConfigError(f"{problem}: {response.message}")
 
     def _wait_for(self, wanted: Callable[[Observed], bool]) -> Observed:
         started = sent = time.monotonic()

@@ -19,6 +19,7 @@ from typing import IO
 import numpy as np
 
 from diwa.errors import ConfigError
+from diwa_ros.hand_driving import QUIT
 
 HOLD_S = 0.15  # a key press counts for this long, a repeat extends it
 MOTIONS: dict[str, tuple[int, float]] = {
@@ -35,13 +36,13 @@ MOTIONS: dict[str, tuple[int, float]] = {
     "j": (5, 1.0),
     "l": (5, -1.0),
 }
-GRIPPER, START, SUCCESS, FAILURE, DISCARD, RESET, QUIT = " ", "1", "2", "3", "0", "9", "q"
+GRIPPER = " "
 HELP = """\
   w/s  y + / -      r/f  z + / -      a/d  x - / +
   u/o  roll + / -   i/k  pitch + / -  j/l  yaw + / -
   space  gripper open / close
   1 start an episode   2 end: success   3 end: failure   0 end: discard
-  9 reset the scene    q quit"""
+  9 reset the scene; a real arm: go home   8 recover a real arm   q quit"""
 
 
 class Keys:
@@ -117,3 +118,20 @@ class Terminal:
         traceback: TracebackType | None,
     ) -> None:
         termios.tcsetattr(self._descriptor, termios.TCSADRAIN, self._saved)
+
+
+class KeyHand(Keys):
+    """Keys of a terminal as a hand, see `diwa_ros.hand_driving.Hand`.
+
+    Args:
+        terminal: that is typed in.
+        speed: share of the largest motion, in (0, 1].
+    """
+
+    def __init__(self, terminal: Terminal, speed: float) -> None:
+        super().__init__(speed)
+        self._terminal = terminal
+
+    def wishes(self, now_s: float) -> list[str]:
+        """Keys that are neither motions nor the gripper."""
+        return [key for key in self._terminal.read() if not self.press(key, now_s)]

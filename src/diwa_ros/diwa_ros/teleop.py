@@ -1,6 +1,6 @@
 # Copyright 2026 The DiWA for ROS 2 authors
 # SPDX-License-Identifier: Apache-2.0
-"""Node: drives the arm, by scripts or from a keyboard, and marks episodes for the recorder."""
+"""Node: drives the arm, by scripts or by hand, and marks episodes for the recorder."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ from diwa.sim.skills import ScriptedSkill, SkillStyle
 from diwa.sim.tasks import SKILLS, find_task, task_succeeded
 from diwa_ros import keyboard
 from diwa_ros.driving import Driver
-from diwa_ros.observing import Observed
+from diwa_ros.hand_driving import Hand, HandDriving
+from diwa_ros.joy_hand import JoyHand, parse_axes
+from diwa_ros.observing import SCENE, Observed
 from diwa_ros.parameters import declare
 from diwa_ros.paths import find_contract
 from diwa_ros.running import run_node
@@ -30,10 +32,11 @@ UNKNOWN, SUCCESS, FAILURE = (
     EndEpisode.Request.FAILURE,
 )
 ATTEMPTS_PER_DEMO = 3
+BY_HAND = ("keyboard", "joystick")
 
 
 class Teleop(Node):
-    """One of three modes: play, demos, keyboard."""
+    """One of four modes: play, demos, keyboard, joystick."""
 
     def __init__(self) -> None:
         super().__init__("teleop")
@@ -45,13 +48,12 @@ class Teleop(Node):
             "mode",
             "play",
             "play: scripted play without an aim; demos: scripted demonstrations of one skill; "
-            "keyboard: a person at a terminal",
-            choices=("play", "demos", "keyboard"),
+            "keyboard: a person at a terminal; joystick: a person with a joystick",
+            choices=("play", "demos", *BY_HAND),
         )
-        self._task = declare(
-            self, "task", "", "skill to demonstrate; in keyboard mode may be empty"
-        )
+        self._task = declare(self, "task", "", "skill to demonstrate; by hand it may be empty")
         self._declare_script()
+        self._declare_joystick()
         self._seed = declare(
             self,
             "seed",
@@ -61,9 +63,9 @@ class Teleop(Node):
             maximum=2**31 - 1,
         )
         self._speed = declare(
-            self, "speed", 0.5, "of keyboard motions, 1 is the largest", minimum=0.01, maximum=1.0
+            self, "speed", 0.5, "of motions by hand, 1 is the largest", minimum=0.01, maximum=1.0
         )
-        self._bridge = declare(self, "bridge", "calvin_bridge", "name of the simulation's node")
+        self._bridge = declare(self, "bridge", "", "name of the bridge's node; empty: by contract")
         recorder = declare(self, "recorder", "play_recorder", "name of the recorder's node")
         record = declare(self, "record", True, "start and end the recorder's episodes")
         self._recorder = recorder if record else ""
@@ -72,6 +74,23 @@ class Teleop(Node):
             find_task(skill)
         if self._mode == "demos" or self._task:
             find_task(self._task)
+
+    def _declare_joystick(self) -> None:
+        self._joy_topic = declare(self, "joy_topic", "joy", "topic of the joystick")
+        axes = declare(
+            self, "joy_axes", "1,0,4,-1,-1,3", "axes for x, y, z, roll, pitch, yaw; -1: none"
+        )
+        self._joy_axes = parse_axes(axes)
+        held = "button that is held while the arm may move; -1: none, it always may"
+        grip = "button that opens and closes the gripper; -1: none"
+        home = "button that resets the scene, or sends a real arm home; -1: none"
+        go_on = "button that lets a real arm go on after a stop; -1: none"
+        self._joy_buttons = {
+            "enable": declare(self, "joy_enable_button", 4, held, minimum=-1, maximum=1000),
+            "gripper": declare(self, "joy_gripper_button", 0, grip, minimum=-1, maximum=1000),
+            "home": declare(self, "joy_home_button", -1, home, minimum=-1, maximum=1000),
+            "recover": declare(self, "joy_recover_button", -1, go_on, minimum=-1, maximum=1000),
+        }
 
     def _declare_script(self) -> None:
         self._episodes = declare(
@@ -130,9 +149,14 @@ class Teleop(Node):
 
     def work(self, executor: SingleThreadedExecutor) -> int:
         """Do what `mode` says; returns the exit code."""
-        driver = Driver(self, executor, self._contract, self._bridge, self._recorder)
+        by_hand = self._mode in BY_HAND
+        kinds = {stream.kind for stream in self._contract.observations.values()}
+        bridge = self._bridge or ("calvin_bridge" if SCENE in kinds else "franka_bridge")
+        driver = Driver(self, executor, self._contract, bridge, self._recorder, scene=not by_hand)
         if self._mode == "keyboard":
             self._drive_by_keyboard(driver)
+        elif self._mode == "joystick":
+            self._drive_by_joystick(driver)
         elif self._mode == "play":
             for index in range(self._first, self._first + self._episodes):
                 self._play(driver, index)
@@ -192,43 +216,22 @@ class Teleop(Node):
         return bool(task_succeeded(self._task, first.scene_obs, seen.scene_obs))
 
     def _drive_by_keyboard(self, driver: Driver) -> None:
-        """One action per observation while keys are held, at the control rate at most."""
-        keys = keyboard.Keys(self._speed)
-        sent_at, sent_for = 0.0, -1
         with keyboard.Terminal() as terminal:
             sys.stdout.write(keyboard.HELP + "\n")
             sys.stdout.flush()
-            while True:
-                driver.spin_once()
-                now = time.monotonic()
-                for key in terminal.read():
-                    if key == keyboard.QUIT:
-                        return
-                    if not keys.press(key, now):
-                        self._mark_episode(driver, key)
-                seen, action = driver.latest, keys.action(now)
-                due = now - sent_at >= self._contract.period_ns / 1e9
-                if seen is not None and action is not None and due and seen.stamp_ns != sent_for:
-                    driver.send(action, seen)
-                    sent_at, sent_for = now, seen.stamp_ns
+            self._drive_by_hand(driver, keyboard.KeyHand(terminal, self._speed))
 
-    def _mark_episode(self, driver: Driver, key: str) -> None:
-        """Start, end or discard an episode, or reset the scene; a refusal is only logged."""
-        ends = {
-            keyboard.SUCCESS: (SUCCESS, False),
-            keyboard.FAILURE: (FAILURE, False),
-            keyboard.DISCARD: (UNKNOWN, True),
-        }
-        try:
-            if key == keyboard.RESET:
-                driver.reset(-1, self._task)
-            elif key == keyboard.START:
-                driver.start_episode(self._task, "keyboard", driver.observe())
-            elif key in ends:
-                outcome, discard = ends[key]
-                driver.end_episode(driver.observe(), outcome, "by hand", discard=discard)
-        except ConfigError as error:
-            self.get_logger().error(str(error))
+    def _drive_by_joystick(self, driver: Driver) -> None:
+        hand = JoyHand(
+            self, self._joy_topic, self._joy_axes, self._joy_buttons, self._speed, time.monotonic
+        )
+        self._drive_by_hand(driver, hand)
+
+    def _drive_by_hand(self, driver: Driver, hand: Hand) -> None:
+        period_s = self._contract.period_ns / 1e9
+        driving = HandDriving(driver, hand, period_s, self._task, self._mode)
+        while driving.step():
+            pass
 
 
 def main() -> int:
