@@ -140,6 +140,20 @@ def test_keys_move_an_arm_without_a_scene(drive):
         np.testing.assert_allclose(action, [0, 0.5, 0, 0, 0, 0, -1])
 
 
+def test_gripper_key_before_the_first_observation_counts(drive):
+    typed = []
+
+    def space():
+        typed.append(" ")  # at once: closed, as it is, becomes open
+        return " "
+
+    def script(robot):
+        yield space, lambda: typed
+        yield "w", lambda: len(robot.chunks) >= 3
+
+    assert {action[6] for action in drive(script, mode="keyboard").actions()} == {1.0}
+
+
 def test_keys_send_a_real_arm_home_and_refusals_do_not_end_it(drive):
     def script(robot):
         keys = iter("98")

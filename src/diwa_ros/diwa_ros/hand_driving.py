@@ -25,7 +25,7 @@ class Hand(Protocol):
     """What a person holds.
 
     Attributes:
-        gripper: -1 closed, 1 open.
+        gripper: -1 closed, 1 open; in the beginning 1.
     """
 
     gripper: float
@@ -76,7 +76,8 @@ class HandDriving:
         if seen is None:
             return
         if not self._knows_gripper:  # the first motion must not open a closed hand
-            self._hand.gripper, self._knows_gripper = float(seen.robot_obs[14]), True
+            self._hand.gripper *= float(seen.robot_obs[14])  # turned by who pressed before
+            self._knows_gripper = True
         action = self._hand.action(now_s)
         due = now_s - self._sent_at >= self._period_s and seen.stamp_ns != self._sent_for
         if action is not None and due:
@@ -87,7 +88,7 @@ class HandDriving:
         driver = self._driver
         if wish == RESET and driver.simulated:
             driver.reset(-1, self._task)
-            self._knows_gripper = False
+            self._hand.gripper, self._knows_gripper = 1.0, False
         elif wish == RESET:
             driver.home()
         elif wish == RECOVER and not driver.simulated:
