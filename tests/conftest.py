@@ -23,6 +23,7 @@ import numpy as np
 import pytest
 
 from diwa.data.contract import Contract, load_contract
+from leftovers import begin_run, domains_in_use
 
 ROOT = Path(__file__).resolve().parent.parent
 # Domains 1-101 are safe with default port settings; 0 is everybody's.
@@ -31,11 +32,14 @@ _next_domain = os.getpid() * 7
 
 
 def _lock_domain() -> tuple[int, IO[str]]:
-    """A domain that no other test run on this machine uses, while the file stays open."""
+    """A domain that nobody else on this machine uses; others' tests, while the file is open."""
     global _next_domain
+    taken = domains_in_use()
     for _ in range(DOMAINS):
         _next_domain += 1
         domain = 1 + _next_domain % DOMAINS
+        if domain in taken:
+            continue
         try:
             lock = (Path(tempfile.gettempdir()) / f"diwa_test_domain_{domain}.lock").open("a")
         except PermissionError:  # another user's
@@ -47,6 +51,15 @@ def _lock_domain() -> tuple[int, IO[str]]:
             continue
         return domain, lock
     raise RuntimeError("no DDS domain is free")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _run():
+    """Ends what tests leave behind."""
+    guard = begin_run()
+    yield
+    guard.stdin.close()
+    guard.wait()
 
 
 @pytest.fixture(scope="session", autouse=True)
