@@ -19,6 +19,7 @@ LAYOUTS = sorted((ROOT / "config/foxglove").glob("*.json"))
 CONTRACTS = sorted((ROOT / "config/contracts").glob("*.yaml"))
 NODE_TOPICS = {
     "/diagnostics": "diagnostic_msgs/msg/DiagnosticArray",
+    "/franka_bridge/status": "diwa_msgs/msg/RobotStatus",
     "/play_recorder/status": "diwa_msgs/msg/RecorderStatus",
 }
 POSES = {"geometry_msgs/msg/PoseStamped"}
