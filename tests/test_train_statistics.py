@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import binomtest
 
 from diwa.train.statistics import Estimate, mcnemar_exact, paired_difference, wilson
 
@@ -39,6 +40,18 @@ def test_wilson_equals_published_intervals(
     assert estimate.value == successes / episodes
     assert estimate.low == pytest.approx(low, abs=5e-5)
     assert estimate.high == pytest.approx(high, abs=5e-5)
+
+
+@given(st.integers(0, 300), st.integers(0, 300))
+def test_wilson_and_mcnemar_equal_scipys(gained: int, lost: int) -> None:
+    if gained + lost == 0:
+        return
+    expected = binomtest(gained, gained + lost)
+    interval = expected.proportion_ci(0.95, method="wilson")
+    found = wilson(gained, gained + lost)
+    assert found[1:] == pytest.approx((interval.low, interval.high), abs=1e-12)
+    p_value = mcnemar_exact(*pairs(3, gained, lost, 2))
+    assert p_value == pytest.approx(expected.pvalue, abs=1e-12)
 
 
 @pytest.mark.parametrize(

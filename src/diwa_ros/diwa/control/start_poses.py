@@ -9,7 +9,6 @@ from typing import Annotated
 
 import numpy as np
 import pydantic
-from scipy.spatial.transform import Rotation
 
 from diwa.config import Config, load_config
 from diwa.control.filter import valid_pose
@@ -74,6 +73,8 @@ def _first_poses(dataset: Dataset, contract: Contract, path: Path) -> np.ndarray
 
 def quaternion_from_columns(columns: np.ndarray) -> np.ndarray:
     """Quaternions (N, 4) xyzw from the first two columns (N, 2, 3) of rotation matrices."""
+    from scipy.spatial.transform import Rotation  # takes longer to import than all the rest
+
     x = columns[:, 0] / np.linalg.norm(columns[:, 0], axis=-1, keepdims=True)
     y = columns[:, 1] - (columns[:, 1] * x).sum(axis=-1, keepdims=True) * x
     y = y / np.linalg.norm(y, axis=-1, keepdims=True)

@@ -6,10 +6,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import binomtest
 
 
 class Estimate(NamedTuple):
@@ -22,9 +22,16 @@ class Estimate(NamedTuple):
 
 def wilson(successes: int, episodes: int, confidence: float = 0.95) -> Estimate:
     """A success rate with Wilson's score interval (Wilson 1927, without continuity correction)."""
-    result = binomtest(successes, episodes)
-    interval = result.proportion_ci(confidence, method="wilson")
-    return Estimate(successes / episodes, float(interval.low), float(interval.high))
+    if not 0 <= successes <= episodes or episodes < 1:
+        raise ValueError(f"{successes} of {episodes} is no rate")
+    rate = successes / episodes
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    shrink = 1 + z**2 / episodes
+    middle = (rate + z**2 / (2 * episodes)) / shrink
+    half = z / shrink * math.sqrt(rate * (1 - rate) / episodes + (z / (2 * episodes)) ** 2)
+    low = middle - half if successes else 0.0  # rounding must not lead below
+    high = middle + half if successes < episodes else 1.0
+    return Estimate(rate, low, high)
 
 
 def paired_difference(
@@ -58,9 +65,9 @@ def mcnemar_exact(base: Sequence[bool], adapted: Sequence[bool]) -> float:
     """Two-sided p-value of "both succeed equally often": the exact McNemar test."""
     first, second = np.asarray(adapted, dtype=bool), np.asarray(base, dtype=bool)
     gained, lost = int((first & ~second).sum()), int((second & ~first).sum())
-    if gained + lost == 0:
-        return 1.0
-    return float(binomtest(gained, gained + lost).pvalue)
+    n = gained + lost
+    tail = sum(math.comb(n, k) for k in range(min(gained, lost) + 1))
+    return min(2 * tail / 2**n, 1.0)
 
 
 def _corrected_correlation(first: np.ndarray, second: np.ndarray) -> float:
