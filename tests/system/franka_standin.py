@@ -1,6 +1,8 @@
 # Copyright 2026 The DiWA for ROS 2 authors
 # SPDX-License-Identifier: Apache-2.0
-"""franka_msgs is on no package index: the tests compile a stand-in, once, beside the environment.
+"""franka_msgs is on no package index: a stand-in is compiled, once, beside the environment.
+
+`make test` does that before the tests; they do it where pytest is called in another way.
 
 It lies in a folder that only processes started with `standin_environment` look into, so that
 nobody takes it for the real one.
@@ -49,3 +51,10 @@ def _built() -> Path:
         subprocess.run(command, check=True, capture_output=True, text=True, timeout=BUILD_S)
         (Path(folder) / "prefix").rename(prefix)
     return prefix
+
+
+if __name__ == "__main__":
+    try:
+        standin_environment()
+    except subprocess.CalledProcessError as error:
+        raise SystemExit(error.stderr[-2000:]) from error

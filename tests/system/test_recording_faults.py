@@ -24,8 +24,8 @@ from diwa_ros.processes import NodeProcess
 
 CONTRACT = "panda_calvin_lowdim"
 TOPICS = ("/ee_pose", "/joint_states", "/scene_state", "/executed_action")
-WAVES = 5
-RECORDERS = 4  # per wave; every wave has as many random moments
+WAVES = 4
+RECORDERS = 5  # per wave; every wave has as many random moments
 LATEST_S = 2.5  # after all recorders of a wave have begun
 LOST_S = 1.0  # of a running episode, at most
 START, END = 0, 1  # buttons
