@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import subprocess
 import sys
@@ -15,8 +14,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from diwa.cli import main
 from diwa.train.run import Run
+from forks import start_diwa, wait_for
 from learning_fixtures import pushing_dataset, tiny_experiment
 
 STAGES = (
@@ -30,11 +29,6 @@ STAGES = (
 PATIENCE_S = 120
 
 
-# Forked from a process that has done nothing but import: that takes longer than these stages.
-FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["diwa.train.pipeline", "torch._dynamo", "torch.distributed.fsdp"])
-
-
 def _words(folder: Path, run: str) -> list[str]:
     where = ["--config", folder / "tiny.yaml", "--data", folder / "data", "--run", folder / run]
     return ["train", *map(str, where), "--until", "finetune", "--progress", "none"]
@@ -45,16 +39,6 @@ def _run_whole(folder: Path, run: str) -> int:
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "diwa.cli", *_words(folder, run)]
     return subprocess.run(command, env=environment, timeout=PATIENCE_S, check=False).returncode
-
-
-def _start(folder: Path, run: str) -> BaseProcess:
-    process = FORKS.Process(target=_main, args=(_words(folder, run),))
-    process.start()
-    return process
-
-
-def _main(words: list[str]) -> None:
-    sys.exit(main(words))
 
 
 def _weights(run: Run, stage: str) -> bytes:
@@ -90,14 +74,12 @@ def test_killed_stages_end_with_the_weights_of_an_undisturbed_run(tmp_path: Path
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(plain))
     assert _run_whole(tmp_path, "whole") == 0
     for stage in STAGES:
-        process = _start(tmp_path, "killed")
+        process = start_diwa(_words(tmp_path, "killed"))
         _saved_twice(tmp_path / "killed" / "stages" / stage / "state", process)
         process.kill()
         process.join()
         assert Run(tmp_path / "killed").done(stage) is None, "killed too late to prove anything"
-    process = _start(tmp_path, "killed")
-    process.join(PATIENCE_S)
-    assert process.exitcode == 0
+    assert wait_for(start_diwa(_words(tmp_path, "killed")), PATIENCE_S) == 0
     whole, killed = Run(tmp_path / "whole"), Run(tmp_path / "killed")
     for stage in STAGES:
         assert _weights(killed, stage) == _weights(whole, stage), stage

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -19,6 +18,7 @@ import yaml
 from diwa.errors import ConfigError
 from diwa.train.run import Run
 from diwa.train.team import Team
+from forks import start_diwa, wait_for
 from learning_fixtures import ROOT, pushing_dataset, tiny_experiment, tiny_world_model
 
 GRADIENTS = """
@@ -68,25 +68,27 @@ def _free_port() -> int:
         return probe.getsockname()[1]
 
 
-def _together(command: list[str], folder: Path) -> list[subprocess.Popen]:
-    """The command in two processes that know of each other, as torchrun starts them."""
+def _members() -> list[dict[str, str]]:
+    """Variables of two processes that know of each other, as torchrun sets them."""
     common = {
-        **os.environ,
         "WORLD_SIZE": "2",
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(_free_port()),
         "OMP_NUM_THREADS": "1",
     }
-    return [
-        subprocess.Popen(command, cwd=folder, env={**common, "RANK": str(r), "LOCAL_RANK": str(r)})
-        for r in (0, 1)
-    ]
+    return [{**common, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in (0, 1)]
+
+
+def _run_together(command: list[str]) -> list[int]:
+    """Exit codes of the command in two processes."""
+    members = [subprocess.Popen(command, env={**os.environ, **it}) for it in _members()]
+    return [process.wait(200) for process in members]
 
 
 @pytest.mark.timeout(300)
 def test_two_processes_have_the_gradients_of_the_joint_batch(tmp_path: Path) -> None:
     command = [sys.executable, "-c", GRADIENTS, str(ROOT / "tests"), str(tmp_path)]
-    assert [process.wait(120) for process in _together(command, tmp_path)] == [0, 0]
+    assert _run_together(command) == [0, 0]
     model, parts = losses(Team())
     ((parts[0]() + parts[1]()) / 2).backward()
     for rank in (0, 1):
@@ -103,22 +105,22 @@ def test_interrupted_team_ends_with_the_same_weights(tmp_path: Path) -> None:
     plain["world_model_training"] |= {"steps": 40, "windows": "consecutive"}
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(plain))
 
-    def start(run: str) -> list[subprocess.Popen]:
-        where = ["--config", "tiny.yaml", "--data", "data", "--run", run, "--progress", "none"]
-        until = ["--until", "referee_world_model"]
-        return _together([sys.executable, "-m", "diwa.cli", "train", *where, *until], tmp_path)
+    def words(run: str) -> list[str]:
+        where = ["--config", tmp_path / "tiny.yaml", "--data", tmp_path / "data"]
+        where += ["--run", tmp_path / run, "--until", "referee_world_model"]
+        return ["train", *map(str, where), "--progress", "none"]
 
-    assert [process.wait(200) for process in start("whole")] == [0, 0]
-    team = start("cut")
+    assert _run_together([sys.executable, "-m", "diwa.cli", *words("whole")]) == [0, 0]
+    team = [start_diwa(words("cut"), it) for it in _members()]
     state = tmp_path / "cut" / "stages" / "world_model" / "state"
     deadline = time.monotonic() + 120
     while not state.exists():
         assert time.monotonic() < deadline
         time.sleep(0.005)
-    team[0].send_signal(signal.SIGTERM)
-    assert team[0].wait(60) == 130
-    assert team[1].wait(60) == 130
-    assert [process.wait(200) for process in start("cut")] == [0, 0]
+    team[0].terminate()
+    assert [wait_for(process, 60) for process in team] == [130, 130]
+    team = [start_diwa(words("cut"), it) for it in _members()]
+    assert [wait_for(process, 200) for process in team] == [0, 0]
     for stage in ("world_model", "referee_world_model"):
         weights = [
             next((Run(tmp_path / run).stage_dir(stage) / "model").glob("weights-*")).read_bytes()
