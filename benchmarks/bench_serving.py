@@ -253,7 +253,7 @@ def over_dds(checkpoint: Path, folder: Path, seconds: float, serve_steps: int) -
     settings: dict[str, Parameter] = {
         "checkpoint": str(checkpoint),
         "serve_steps": serve_steps,
-        "threads": 1,
+        "threads": 2,
     }
     bench = Bench(contract)
     try:
@@ -299,7 +299,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=20.0, help="of each run over DDS")
     parser.add_argument("--rounds", type=int, default=300, help="of the models alone")
     arguments = parser.parse_args()
-    torch.set_num_threads(1)
+    torch.set_num_threads(1)  # and one more for half of the filter
     agent = paper_agent()
     figures: dict[str, Any] = {"machine": platform.machine(), "torch": torch.__version__}
     print(f"\nserving: two threads, PyTorch {torch.__version__}; load {os.getloadavg()[0]:.1f}")
