@@ -112,6 +112,7 @@ def test_stops_are_heard_from_every_kind_of_publisher(bench, topic, profile):
 
     for value in (go, not go, go):
         bench.until(partial(heard, value))
+    assert bench.may_go
 
 
 def test_switch_must_be_held_down_and_heard_of(bench, monkeypatch):
