@@ -42,7 +42,10 @@ def test_killed_run_leaves_no_process_behind():
 
 
 def test_domain_of_a_running_process_is_in_use():
-    with subprocess.Popen(CHILD, stdin=subprocess.PIPE, env={**os.environ, DOMAIN: "163"}) as child:
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "bufsize": 0}
+    with subprocess.Popen(CHILD, env={**os.environ, DOMAIN: "163"}, **pipes) as child:
+        child.stdin.write(b"?")
+        assert child.stdout.read(1) == b"?"  # it runs: before, it may have no environment yet
         assert 163 in domains_in_use()
         child.stdin.close()
         child.wait()

@@ -21,7 +21,8 @@ class PeakMemory:
     """Measures the resident memory's peak [bytes] between `__enter__` and `__exit__`.
 
     Pages of memory-mapped files count while they are resident. The own process's peak is exact
-    where the kernel keeps one (Linux), so that a short spike between two samples is not missed.
+    where the kernel keeps one (Linux), so that a short spike between two samples is not missed;
+    what its children hold at a sample is added to it, which may be a little too much.
 
     Args:
         interval: seconds between samples.
@@ -59,12 +60,13 @@ class PeakMemory:
             self._on_sample()
 
     def _sample(self) -> None:
-        total = self._process.memory_info().rss
+        children = 0
         with contextlib.suppress(psutil.Error):
             for child in self._process.children(recursive=True):
                 with contextlib.suppress(psutil.Error):
-                    total += child.memory_info().rss
-        self._peak = max(self._peak, total, _own_peak())
+                    children += child.memory_info().rss
+        own = max(self._process.memory_info().rss, _own_peak())
+        self._peak = max(self._peak, own + children)
 
 
 def _own_peak() -> int:
