@@ -450,6 +450,20 @@ def test_home_is_refused_with_the_reason():
     assert "reflex" in drive.session.home(drive.now_s)
 
 
+def test_home_needs_the_dead_mans_switch_before_anything_moves():
+    drive = Drive(require_enable=True)
+    drive.backend.leads_home, drive.backend.job = True, Job()
+    drive.step(2)
+    assert "dead-man" in drive.session.home(drive.now_s)
+    assert "home" not in drive.backend.calls and drive.phase == Phase.GATED
+    drive.session.guards.switch.push(True, drive.now_s)
+    assert drive.session.home(drive.now_s) == ""
+    assert "home" in drive.backend.calls and drive.phase == Phase.HOMING
+    drive.session.guards.switch.push(False, drive.now_s)
+    drive.step()
+    assert drive.phase == Phase.STOPPED and drive.backend.job.cancelled()
+
+
 def test_closing_leaves_the_arm_where_it_is():
     drive = Drive().open_gate()
     drive.send(np.tile((1, 0, 0, 0, 0, 0, 1), (90, 1)), "known")

@@ -21,7 +21,7 @@ class ArmGate:
         limits: of the robot.
         contract: of the robot.
         rules: see there.
-        guards: know of the emergency stop.
+        guards: know of the emergency stop and the dead-man's switch.
     """
 
     def __init__(
@@ -61,6 +61,8 @@ class ArmGate:
             return self.start_problems(state, now_s)
         others = self._backend.publishers()
         found = self._gate.state_problems(state, now_s)
+        if self._guards.switch.released(now_s):
+            found.append("the dead-man's switch is released: hold it down on the way home")
         if others > 1:
             found.append(f"{others} nodes send commands to the arm")
         return found + self._backend.problems()
