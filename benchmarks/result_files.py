@@ -12,13 +12,48 @@ from pathlib import Path
 
 import torch
 
+from diwa.data.contract import load_contract
 from diwa.data.dataset import Dataset
 from diwa.files import write_text
+from diwa.sim.collect import CollectConfig, collect_dataset
+from diwa.train.progress import Progress
 from diwa.train.run import Run
-from diwa.train.stop import EXIT_INTERRUPTED, Interrupted
+from diwa.train.stop import EXIT_INTERRUPTED, Interrupted, StopFlag
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "docs/results.md"
+
+
+class Suite:
+    """All runs of a file of settings, in one folder.
+
+    Attributes:
+        path: the experiment that all runs are variants of.
+    """
+
+    def __init__(
+        self,
+        experiment: str,
+        contract: str,
+        data: CollectConfig,
+        folder: Path,
+        progress: Progress,
+    ) -> None:
+        self.folder = folder
+        self.progress = progress
+        self.path = ROOT / "config/experiments" / f"{experiment}.yaml"
+        self._contract = ROOT / "config/contracts" / f"{contract}.yaml"
+        self._data = data
+
+    def collect(self, stop: StopFlag) -> Dataset:
+        """Play and demonstrations, the same for all runs."""
+        return collect_dataset(
+            self.folder / "data",
+            load_contract(self._contract),
+            self._data,
+            progress=self.progress,
+            stop=stop,
+        )
 
 
 def train(experiment: Path, overrides: Sequence[str], dataset: Dataset, run: Run) -> int:

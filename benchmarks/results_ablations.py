@@ -18,14 +18,13 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from result_files import ROOT, origin, train, write_section
+from result_files import ROOT, Suite, origin, train, write_section
 
 from diwa.config import Config, load_config
-from diwa.data.contract import load_contract
 from diwa.data.dataset import Dataset
 from diwa.errors import ConfigError
 from diwa.files import read_json, write_json
-from diwa.sim.collect import CollectConfig, collect_dataset
+from diwa.sim.collect import CollectConfig
 from diwa.train.experiment import ExperimentConfig
 from diwa.train.pipeline import fingerprints
 from diwa.train.progress import Progress, make_progress
@@ -60,22 +59,12 @@ class Settings(Config):
     overrides: tuple[str, ...] = ()  # of all variants
 
 
-class Ablations:
+class Ablations(Suite):
     """All runs of the settings in one folder."""
 
     def __init__(self, settings: Settings, folder: Path, progress: Progress) -> None:
+        super().__init__(settings.experiment, settings.contract, settings.data, folder, progress)
         self.settings = settings
-        self.folder = folder
-        self.progress = progress
-        self.path = ROOT / "config/experiments" / f"{settings.experiment}.yaml"
-
-    def collect(self, stop: StopFlag) -> Dataset:
-        """Play and demonstrations, the same for all."""
-        contract = load_contract(ROOT / "config/contracts" / f"{self.settings.contract}.yaml")
-        data = self.settings.data
-        return collect_dataset(
-            self.folder / "data", contract, data, progress=self.progress, stop=stop
-        )
 
     def experiment(self, seed: int, variant: Variant) -> ExperimentConfig:
         """The settings of one run."""

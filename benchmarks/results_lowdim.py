@@ -18,16 +18,15 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import pydantic
-from result_files import ROOT, origin, train, write_section
+from result_files import ROOT, Suite, origin, train, write_section
 from torch import nn
 
 from diwa.agent import Agent
 from diwa.config import Config, load_config
-from diwa.data.contract import load_contract
 from diwa.data.dataset import Dataset
 from diwa.errors import ConfigError
 from diwa.files import read_json, write_json
-from diwa.sim.collect import CollectConfig, collect_dataset
+from diwa.sim.collect import CollectConfig
 from diwa.sim.evaluate import evaluate
 from diwa.train.experiment import ExperimentConfig
 from diwa.train.models import load_policy, load_world_model
@@ -55,25 +54,12 @@ class Settings(Config):
     overrides: tuple[str, ...] = ()
 
 
-class Suite:
+class LowdimSuite(Suite):
     """All runs of the settings in one folder."""
 
     def __init__(self, settings: Settings, folder: Path, progress: Progress) -> None:
+        super().__init__(settings.experiment, settings.contract, settings.data, folder, progress)
         self.settings = settings
-        self.folder = folder
-        self.progress = progress
-        self.path = ROOT / "config/experiments" / f"{settings.experiment}.yaml"
-
-    def collect(self, stop: StopFlag) -> Dataset:
-        """The play and the demonstrations of all skills."""
-        contract = load_contract(ROOT / "config/contracts" / f"{self.settings.contract}.yaml")
-        return collect_dataset(
-            self.folder / "data",
-            contract,
-            self.settings.data,
-            progress=self.progress,
-            stop=stop,
-        )
 
     def experiment(self, seed: int, skill: str, demos: int | None) -> ExperimentConfig:
         """The settings of one run."""
@@ -220,7 +206,7 @@ def _steps(results: Any) -> str:
     return ", ".join(texts)
 
 
-def publish(suite: Suite, command: str) -> None:
+def publish(suite: LowdimSuite, command: str) -> None:
     """Write docs/results/lowdim.json and the table in docs/results.md."""
     outcomes = suite.outcomes()
     if not outcomes:
@@ -259,7 +245,7 @@ def main() -> None:
     parser.add_argument("--table", action="store_true", help="only write what there is")
     arguments = parser.parse_args()
     settings = load_config(Settings, arguments.settings)
-    suite = Suite(settings, arguments.folder, make_progress("auto"))
+    suite = LowdimSuite(settings, arguments.folder, make_progress("auto"))
     try:
         if not arguments.table:
             with stop_on_signals(StopFlag()) as stop:

@@ -24,6 +24,7 @@ from diwa_ros.backends import make_backend
 from diwa_ros.backends.base import Setup
 from diwa_ros.backends.libfranka import Libfranka
 from diwa_ros.backends.libfranka_link import LibfrankaSettings
+from waiting import until
 
 POSE = np.array([0.5, 0.0, 0.4, 1.0, 0.0, 0.0, 0.0])
 QUICK = {"realtime": "ignore", "hand": False, "command_age": 0.05, "connect_timeout": 0.3}
@@ -145,14 +146,6 @@ def make(lowdim_contract):
     yield make
     for backend in made:
         backend.close()
-
-
-def until(condition):
-    deadline = time.monotonic() + 20.0
-    while not (value := condition()):
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-    return value
 
 
 def streaming(backend, arm):

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import builtins
 import threading
-import time
 from types import ModuleType
 
 import pytest
@@ -16,6 +15,7 @@ from diwa.control.robots import GripperLimits
 from diwa.errors import ConfigError
 from diwa_ros.backends import libfranka_hand
 from diwa_ros.backends.libfranka_hand import Hand
+from waiting import until
 
 OPEN, CLOSE = GripperCommand.OPEN, GripperCommand.CLOSE
 LIMITS = GripperLimits(speed=100.0)  # in a moment
@@ -94,14 +94,6 @@ def hand(franky):
     hand.connect("10.0.0.1", 5.0)
     yield hand
     hand.close()
-
-
-def until(condition):
-    deadline = time.monotonic() + 20.0
-    while not (value := condition()):
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-    return value
 
 
 def test_commands_follow_one_another_and_only_the_newest_counts(hand, franky):

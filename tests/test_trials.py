@@ -142,8 +142,7 @@ def test_damaged_log_is_named_with_its_line(folder):
 def test_two_processes_cannot_run_one_series(folder):
     with Series(folder), pytest.raises(ConfigError, match="another process"):
         Series(folder)
-    with TrialLog(folder / LOG):
-        pass
+    TrialLog(folder / LOG).close()
 
 
 def test_changed_order_is_refused(folder):

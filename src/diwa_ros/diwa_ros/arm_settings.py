@@ -12,11 +12,10 @@ from rclpy.node import Node
 from diwa.control.robots import RobotLimits, load_robot
 from diwa.control.start_poses import load_start_poses
 from diwa.data.contract import Contract, load_contract
-from diwa.errors import ConfigError
 from diwa_ros.arm_rules import Rules
 from diwa_ros.backends import BACKENDS
 from diwa_ros.parameters import declare
-from diwa_ros.paths import config_directory, find_contract
+from diwa_ros.paths import find_contract, find_packaged
 
 USUAL_PRESETS = {"pose_target": "crisp", "joint_target": "gello", "libfranka": "libfranka"}
 
@@ -46,16 +45,7 @@ class ArmSettings(NamedTuple):
     @property
     def preset_path(self) -> Path:
         """The preset's file, from a path or the name of one that comes with the package."""
-        preset = self.preset or USUAL_PRESETS[self.backend]
-        path = Path(preset).expanduser()
-        if path.suffix in (".yaml", ".yml") or path.is_file():
-            return path
-        folder = config_directory() / "backends"
-        packaged = folder / f"{preset}.yaml"
-        if not packaged.is_file():
-            known = ", ".join(sorted(file.stem for file in folder.glob("*.yaml")))
-            raise ConfigError(f"preset {preset!r}", expected=f"a YAML file, or one of: {known}")
-        return packaged
+        return find_packaged("preset", "backends", self.preset or USUAL_PRESETS[self.backend])
 
 
 def declare_settings(node: Node) -> ArmSettings:

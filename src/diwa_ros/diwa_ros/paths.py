@@ -33,12 +33,23 @@ def config_directory() -> Path:
 
 def find_contract(name: str) -> Path:
     """Path of a contract, from a path or the name of one that comes with the package."""
+    return find_packaged("contract", "contracts", name)
+
+
+def find_packaged(what: str, folder_name: str, name: str) -> Path:
+    """Path of a YAML file, from a path or the name of one in a folder of the package's config.
+
+    Args:
+        what: it is, for the error.
+        folder_name: where those are that come with the package.
+        name: a path, or a name without suffix.
+    """
     path = Path(name).expanduser()
     if path.suffix in (".yaml", ".yml") or path.is_file():
         return path
-    folder = config_directory() / "contracts"
+    folder = config_directory() / folder_name
     packaged = folder / f"{name}.yaml"
     if not packaged.is_file():
         known = ", ".join(sorted(file.stem for file in folder.glob("*.yaml")))
-        raise ConfigError(f"contract {name!r}", expected=f"a YAML file, or one of: {known}")
+        raise ConfigError(f"{what} {name!r}", expected=f"a YAML file, or one of: {known}")
     return packaged

@@ -13,7 +13,6 @@ import os
 from collections.abc import Mapping
 from datetime import datetime, timezone
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from diwa.errors import ConfigError
@@ -88,14 +87,3 @@ class TrialLog:
     def close(self) -> None:
         """Let others have it."""
         os.close(self._descriptor)
-
-    def __enter__(self) -> TrialLog:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
