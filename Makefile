@@ -63,7 +63,7 @@ lint: $(STAMPS)/dev ## check style and formatting
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-type: $(STAMPS)/dev $(STAMPS)/package ## check types
+type: $(STAMPS)/dev $(STAMPS)/ready ## check types
 	$(BIN)/mypy
 
 test: $(STAMPS)/dev $(STAMPS)/ready $(STAMPS)/simulators $(STAMPS)/standins ## run the tests
