@@ -81,6 +81,10 @@ class Driver(Asking):
         """The newest observation."""
         return self._observer.latest
 
+    def watch(self, watcher: Callable[[Observed], None]) -> None:
+        """Have every observation passed on, from now on."""
+        self._observer.watchers.append(watcher)
+
     def reset(self, seed: int, task: str) -> Observed:
         """Begin an episode in simulation; returns its first observation."""
         response = self.call(self._reset, ResetScene.Request(seed=seed, task=task))

@@ -18,19 +18,16 @@ from rclpy.node import Node
 from diwa.data.contract import load_contract
 from diwa.errors import ConfigError
 from diwa.files import write_json
-from diwa.sim.tasks import find_task, task_succeeded
 from diwa.train.statistics import wilson
 from diwa_ros import qos
 from diwa_ros.driving import Driver
 from diwa_ros.parameters import declare
 from diwa_ros.paths import find_contract
 from diwa_ros.running import run_node
-from diwa_ros.skill_client import SkillClient
+from diwa_ros.scene_oracle import SceneOracle
+from diwa_ros.skill_client import ENDED, FATAL, NEVER, SkillClient
 
 TRIES = 3  # for an episode that does not come to its end
-NEVER = 2.0  # a success threshold that no probability reaches
-FATAL = (RunSkill.Result.UNKNOWN_SKILL, RunSkill.Result.DEACTIVATED, RunSkill.Result.INTERNAL)
-ENDED = (RunSkill.Result.NONE, RunSkill.Result.TIME_LIMIT, RunSkill.Result.CANCELED)
 
 
 class Episode(NamedTuple):
@@ -80,19 +77,21 @@ class EvaluationClient(Node):
         skills.wait()
         driver.wait_until(lambda: bool(self._served), "status of a policy server with a checkpoint")
         task = self._task or self._served
-        find_task(task)
+        oracle = SceneOracle(driver, task, self._contract.period_ns)
         results = []
         for index in range(self._episodes):
-            results.append(self._run(driver, skills, task, self._seed + index))
+            results.append(self._run(driver, skills, oracle, task, self._seed + index))
             done = sum(episode.success for episode in results)
             self.get_logger().info(f"{task}: {done} of {len(results)} succeeded")
         self._write(task, results)
         return 0
 
-    def _run(self, driver: Driver, skills: SkillClient, task: str, seed: int) -> Episode:
+    def _run(
+        self, driver: Driver, skills: SkillClient, oracle: SceneOracle, task: str, seed: int
+    ) -> Episode:
         """One episode; once more when its observations did not reach the server, or stopped."""
         for _ in range(TRIES):
-            episode = self._run_once(driver, skills, task, seed)
+            episode = self._run_once(driver, skills, oracle, task, seed)
             if episode is not None:
                 return episode
         raise ConfigError(
@@ -101,35 +100,21 @@ class EvaluationClient(Node):
         )
 
     def _run_once(
-        self, driver: Driver, skills: SkillClient, task: str, seed: int
+        self, driver: Driver, skills: SkillClient, oracle: SceneOracle, task: str, seed: int
     ) -> Episode | None:
-        first = driver.reset(seed, task)
+        oracle.begin(driver.reset(seed, task))
         goal = RunSkill.Goal(
             skill=task, time_limit=self._limit_s, success_threshold=NEVER, seed=seed
         )
-        success, last_ns = False, first.stamp_ns
-
-        def succeeded() -> bool:
-            nonlocal success, last_ns
-            seen = driver.latest
-            if success or seen is None or seen.stamp_ns == last_ns or seen.epoch != first.epoch:
-                return success
-            last_ns = seen.stamp_ns
-            success = bool(task_succeeded(task, first.scene_obs, seen.scene_obs))
-            return success
-
-        result = skills.run(goal, succeeded)
+        result = skills.run(goal, lambda: oracle.solved)
         if result.error_code in FATAL:
             raise ConfigError(f"the skill could not be run: {result.error_msg}")
         if result.error_code not in ENDED:
             self._why = result.error_msg
             self.get_logger().warning(f"start {seed}: {self._why}; once more")
             return None
-        # The result may overtake observations: judge what the policy saw, to its last frame.
-        end_ns = first.stamp_ns + (result.steps - 1) * self._contract.period_ns
-        driver.wait_until(lambda: succeeded() or last_ns >= end_ns, "the last observations")
-        steps = round((last_ns - first.stamp_ns) / self._contract.period_ns)
-        return Episode(seed, success, steps, result.success_probability)
+        success = oracle.wait_for(result)
+        return Episode(seed, success, oracle.steps, result.success_probability)
 
     def _on_status(self, status: PolicyStatus) -> None:
         self._served = status.skill

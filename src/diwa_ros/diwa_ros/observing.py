@@ -7,6 +7,7 @@ A real arm has no stream of a scene. Its episode epoch is then that of its execu
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -47,11 +48,13 @@ class Observer:
         latest: the newest complete step; None before the first.
         gripper: the last gripper command, to be kept up to date by who commands it; None: to be
             told from the width.
+        watchers: called with every complete step.
     """
 
     def __init__(self, node: Node, contract: Contract, *, scene: bool = True) -> None:
         self.latest: Observed | None = None
         self.gripper: float | None = None
+        self.watchers: list[Callable[[Observed], None]] = []
         self._contract = contract
         self._parts: dict[str, tuple[int, np.ndarray]] = {}
         self._epoch = 0
@@ -96,6 +99,8 @@ class Observer:
         scene = self._parts[SCENE][1] if SCENE in self._parts else np.zeros(0, dtype=np.float32)
         robot = robot_observation(pose, joints, self.gripper)
         self.latest = Observed(stamp, self._epoch, robot, scene)
+        for watcher in self.watchers:
+            watcher(self.latest)
 
 
 def robot_observation(pose: np.ndarray, joints: np.ndarray, gripper: float | None) -> np.ndarray:

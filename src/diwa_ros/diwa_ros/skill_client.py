@@ -14,6 +14,10 @@ from rclpy.node import Node
 from diwa.errors import ConfigError
 from diwa_ros.asking import Asking
 
+NEVER = 2.0  # a success threshold that no probability reaches
+Code = RunSkill.Result
+ENDED = (Code.NONE, Code.TIME_LIMIT, Code.CANCELED)  # such a run says something about its policy
+FATAL = (Code.UNKNOWN_SKILL, Code.DEACTIVATED, Code.INTERNAL)  # the next one would end like it
 SETTLE_S = 0.5  # for the server to discover us: it drops answers to clients that it does not know
 
 

@@ -13,14 +13,12 @@ from typing import Any, NamedTuple, Protocol
 
 from diwa_msgs.action import RunSkill
 
-from diwa.sim.tasks import find_task, task_succeeded
 from diwa.trials.series import Outcome, Series, Trial
 from diwa_ros.driving import Driver
 from diwa_ros.keyboard import Terminal
-from diwa_ros.observing import Observed
+from diwa_ros.scene_oracle import SceneOracle
+from diwa_ros.skill_client import ENDED
 
-Result = RunSkill.Result
-TRUSTED = (Result.NONE, Result.TIME_LIMIT, Result.CANCELED)  # ends that a trial may have
 KEYS: dict[str, Outcome] = {"s": "success", "f": "failure", "v": "void"}
 ASK = "  how did it go?  s success   f failure   v void, do it again: "
 READY = (
@@ -62,13 +60,10 @@ class TrialJudge(Protocol):
 class SceneJudge:
     """The task's own condition on the simulated scene; the run ends as soon as it is true."""
 
-    def __init__(self, driver: Driver, task: str, say: Callable[[str], None]) -> None:
-        find_task(task)
+    def __init__(self, driver: Driver, oracle: SceneOracle, say: Callable[[str], None]) -> None:
         self._driver = driver
-        self._task = task
+        self._oracle = oracle
         self.say = say
-        self._first: Observed | None = None
-        self._success = False
 
     def ready(self, trial: Trial) -> bool:
         """Always."""
@@ -76,24 +71,17 @@ class SceneJudge:
 
     def start(self) -> None:
         """What is there now is the start."""
-        self._first = self._driver.latest
-        self._success = False
+        self._oracle.begin(self._driver.observe())
 
     def enough(self) -> bool:
         """Success, now or earlier."""
-        first, seen = self._first, self._driver.latest
-        if first is None or seen is None or seen.epoch != first.epoch:
-            return False
-        if not self._success and seen.stamp_ns != first.stamp_ns:
-            self._success = bool(task_succeeded(self._task, first.scene_obs, seen.scene_obs))
-        return self._success
+        return self._oracle.solved
 
     def judge(self, result: RunSkill.Result) -> Judgement:
-        """A run that the machinery broke off is void."""
-        if self.enough():
-            return Judgement("success")
-        broken = result.error_code not in TRUSTED
-        return Judgement("void", result.error_msg) if broken else Judgement("failure")
+        """A run that the machinery broke off is void, unless it had succeeded before."""
+        if result.error_code not in ENDED and not self._oracle.solved:
+            return Judgement("void", result.error_msg)
+        return Judgement("success" if self._oracle.wait_for(result) else "failure")
 
     def finish(self) -> bool:
         """Always."""
@@ -134,7 +122,7 @@ class PersonJudge:
 
     def judge(self, result: RunSkill.Result) -> Judgement:
         """The key that ended the run, or the answer to the question."""
-        if result.error_code not in TRUSTED:
+        if result.error_code not in ENDED:
             self.say(f"  broken off: {result.error_msg}")
         return Judgement(KEYS.get(self._pressed) or self._ask())
 

@@ -28,13 +28,13 @@ from diwa_ros.keyboard import Terminal
 from diwa_ros.parameters import declare
 from diwa_ros.processes import Parameter
 from diwa_ros.running import run_node
-from diwa_ros.trial_judges import TRUSTED, PersonJudge, SceneJudge, TrialJudge
+from diwa_ros.scene_oracle import SceneOracle
+from diwa_ros.skill_client import ENDED, FATAL, NEVER
+from diwa_ros.trial_judges import PersonJudge, SceneJudge, TrialJudge
 from diwa_ros.trial_robots import RealRobot, SimulatedRobot, TrialRobot
 from diwa_ros.trial_servers import TrialServers
 
 TRIES = 3  # of a trial that nobody watches, when the machinery broke it off
-NEVER = 2.0  # a success threshold that no probability reaches
-FATAL = (RunSkill.Result.UNKNOWN_SKILL, RunSkill.Result.DEACTIVATED, RunSkill.Result.INTERNAL)
 
 
 class TrialSettings(NamedTuple):
@@ -107,7 +107,8 @@ class Trials(Node):
             asking = driver = Driver(self, executor, contract, bridge, acts=False)
             robot = SimulatedRobot(driver, plan.skill)
             if plan.judge == "scene":
-                return asking, robot, SceneJudge(driver, plan.skill, self._log)
+                oracle = SceneOracle(driver, plan.skill, contract.period_ns)
+                return asking, robot, SceneJudge(driver, oracle, self._log)
         else:
             robot = RealRobot(self, asking, bridge, self.settings.home)
         terminal = stack.enter_context(Terminal())
@@ -160,7 +161,7 @@ class Trials(Node):
             raise ConfigError(f"the skill could not be run: {result.error_msg}")
         robot.require_fair()
         judgement = judge.judge(result)
-        reason = "" if result.error_code in TRUSTED else str(result.error_msg)
+        reason = "" if result.error_code in ENDED else str(result.error_msg)
         facts = {"judge": plan.judge, "steps": int(result.steps), "reason": reason}
         series.end(trial, judgement.outcome, **facts)
         judge.say(f"trial {trial.number} of {2 * plan.pairs}: {judgement.outcome}")
