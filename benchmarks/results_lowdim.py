@@ -47,7 +47,7 @@ class Settings(Config):
     skills: tuple[str, ...]
     seeds: tuple[int, ...]
     data: CollectConfig
-    demo_counts: tuple[int, ...]
+    base_steps: tuple[int, ...]
     base_range: tuple[Rate, Rate]
     tuning_episodes: int
     tuning_seed: int
@@ -61,14 +61,14 @@ class LowdimSuite(Suite):
         super().__init__(settings.experiment, settings.contract, settings.data, folder, progress)
         self.settings = settings
 
-    def experiment(self, seed: int, skill: str, demos: int | None) -> ExperimentConfig:
+    def experiment(self, seed: int, skill: str, steps: int | None) -> ExperimentConfig:
         """The settings of one run."""
-        return load_config(ExperimentConfig, self.path, self.overrides(seed, skill, demos))
+        return load_config(ExperimentConfig, self.path, self.overrides(seed, skill, steps))
 
-    def overrides(self, seed: int, skill: str, demos: int | None) -> list[str]:
+    def overrides(self, seed: int, skill: str, steps: int | None) -> list[str]:
         """What a run changes of the experiment."""
         overrides = [*self.settings.overrides, f"seed={seed}", f"task={skill}"]
-        return overrides if demos is None else [*overrides, f"policy_training.demos={demos}"]
+        return overrides if steps is None else [*overrides, f"policy_training.steps={steps}"]
 
     def run_of(self, seed: int, name: str) -> Run:
         """A run of a seed, with the models that it shares with others."""
@@ -93,31 +93,31 @@ class LowdimSuite(Suite):
     def learn(self, seed: int, skill: str, dataset: Dataset, until: str | None) -> None:
         """Choose the base policy, then all stages of one skill in a process of its own."""
         run = self.run_of(seed, skill)
-        overrides = self.overrides(seed, skill, self.demos_for(seed, skill, dataset))
+        overrides = self.overrides(seed, skill, self.base_for(seed, skill, dataset))
         if until is not None:
             overrides = ["--until", until, *overrides]
         code = train(self.path, overrides, dataset, run)
         if code:
             raise ConfigError(f"{run.path}: training ended with code {code}", hint="see above")
 
-    def demos_for(self, seed: int, skill: str, dataset: Dataset) -> int:
-        """How many demonstrations make a base policy of about the wanted strength."""
-        path = self.folder / f"seed-{seed}" / skill / "demos.json"
+    def base_for(self, seed: int, skill: str, dataset: Dataset) -> int:
+        """How many training steps make a base policy of about the wanted strength."""
+        path = self.folder / f"seed-{seed}" / skill / "base.json"
         tried = read_json(path)["tried"] if path.exists() else {}
         low, high = self.settings.base_range
-        for count in self.settings.demo_counts:
-            if str(count) not in tried:
-                tried[str(count)] = self.try_base(seed, skill, count, dataset)
+        for steps in self.settings.base_steps:
+            if str(steps) not in tried:
+                tried[str(steps)] = self.try_base(seed, skill, steps, dataset)
                 write_json(path, {"tried": tried})
-            if tried[str(count)] > high:  # more demonstrations only make it stronger
+            if tried[str(steps)] > high:  # more steps only make it stronger
                 break
         middle = (low + high) / 2
-        return int(min(tried, key=lambda count: abs(tried[count] - middle)))
+        return int(min(tried, key=lambda steps: abs(tried[steps] - middle)))
 
-    def try_base(self, seed: int, skill: str, count: int, dataset: Dataset) -> float:
-        """Success of the base policy from so many demonstrations, on starts for tuning."""
-        config = self.experiment(seed, skill, count)
-        run = self.run_of(seed, f"{skill}/tuning/{count}")
+    def try_base(self, seed: int, skill: str, steps: int, dataset: Dataset) -> float:
+        """Success of the base policy after so many steps, on starts for tuning."""
+        config = self.experiment(seed, skill, steps)
+        run = self.run_of(seed, f"{skill}/tuning/{steps}")
         device = prepare_run(run, config)
         run_stages(
             run, learning_stages(run, dataset, config, device), self.progress, until="policy"
@@ -133,7 +133,7 @@ class LowdimSuite(Suite):
             contract=agent.contract,
             max_steps=config.evaluation.max_steps,
             progress=self.progress,
-            name=f"{skill}: base from {count} demonstrations",
+            name=f"{skill}: base after {steps} steps",
         )
         return sum(result.success for result in results) / len(results)
 
