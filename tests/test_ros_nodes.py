@@ -4,6 +4,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import rclpy
@@ -14,6 +17,7 @@ from diwa.sim.play_table import PlayTableEnv
 from diwa_ros import hand_driving as wish
 from diwa_ros import keyboard, lifecycle, paths
 from diwa_ros.observing import robot_observation
+from diwa_ros.processes import node_environment
 from diwa_ros.table import Table
 from diwa_ros.worker import Worker
 
@@ -79,6 +83,46 @@ def test_failing_transition_is_logged_and_undone(ros, capfd, failing, diary):
     assert node.diary == diary
     assert f"RuntimeError: {failing} is broken" in capfd.readouterr().err
     node.destroy_node()
+
+
+INTERRUPTED = """
+import os, signal, sys, time
+from diwa.errors import ConfigError
+from diwa_ros.lifecycle import LifecycleNode
+from diwa_ros.running import run_node
+from std_msgs.msg import Bool
+
+class Interrupted(LifecycleNode):
+    def __init__(self):
+        super().__init__("interrupted")
+
+    def interrupt(self):
+        os.kill(os.getpid(), signal.SIGINT)
+        while self.context.ok():
+            time.sleep(0.01)
+        self.create_subscription(Bool, "late", print, 1)
+
+    def start(self):
+        raise ConfigError("not today")  # so it is stopped
+
+setattr(Interrupted, sys.argv.pop(), Interrupted.interrupt)
+sys.exit(run_node(Interrupted))
+"""
+
+
+@pytest.mark.parametrize("hook", ["load", "start", "stop"])
+def test_signal_while_a_node_is_brought_up_leaves_no_traceback(tmp_path, ros_domain, hook):
+    """What fails because of it is no failure; what fails to stop is one all the same."""
+    result = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED, hook],
+        env=node_environment(tmp_path),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert result.returncode == 0, result.stderr
+    assert ("Traceback" in result.stderr) == (hook == "stop"), result.stderr
+    assert ("told to stop" in result.stderr) == (hook != "stop"), result.stderr
 
 
 def test_destroying_an_active_node_stops_it_even_if_stopping_fails(ros):

@@ -24,6 +24,7 @@ Hook = Callable[[], None]
 SUCCESS = TransitionCallbackReturn.SUCCESS
 FAILURE = TransitionCallbackReturn.FAILURE
 ERROR = TransitionCallbackReturn.ERROR
+CONFIGURE, ACTIVATE = "configure", "activate"
 
 
 class LifecycleNode(rclpy.lifecycle.LifecycleNode):
@@ -62,7 +63,7 @@ class LifecycleNode(rclpy.lifecycle.LifecycleNode):
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Run `load`; release again when it fails."""
-        if self._attempt("configure", self.load):
+        if self._attempt(CONFIGURE, self.load):
             return SUCCESS
         self._attempt("release", self.release)
         return FAILURE
@@ -70,7 +71,7 @@ class LifecycleNode(rclpy.lifecycle.LifecycleNode):
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Enable the publishers, then run `start`; stop again when it fails."""
         super().on_activate(state)
-        if self._attempt("activate", self.start):
+        if self._attempt(ACTIVATE, self.start):
             return SUCCESS
         self._attempt("stop", self.stop)
         super().on_deactivate(state)
@@ -108,8 +109,12 @@ class LifecycleNode(rclpy.lifecycle.LifecycleNode):
             hook()
         except ConfigError as error:
             lasting_logger(self).error(f"cannot {what}: {error}")
-        except Exception:  # any failure of a hook must end in a safe state, and be seen
-            lasting_logger(self).error(f"cannot {what}:\n{traceback.format_exc()}")
+        except Exception as error:  # any failure of a hook must end in a safe state, and be seen
+            if what in (CONFIGURE, ACTIVATE) and not self.context.ok():
+                # A signal came meanwhile, and nothing can be made any more.
+                lasting_logger(self).info(f"told to stop before it could {what}: {error}")
+            else:
+                lasting_logger(self).error(f"cannot {what}:\n{traceback.format_exc()}")
         else:
             return True
         return False
