@@ -6,8 +6,8 @@
 
 Per seed there is one world model, and per skill a base policy, fine-tuning in dreams, 100 paired
 episodes, and PPO in the simulator until it is as good. The referee of a seed is the world model of
-the next one: trained with other randomness on another split of the play. Everything is kept under
-runs/results-lowdim; what is finished is not done again.
+the next one (of the last seed, the first one's): trained with other randomness on another split
+of the play. Everything is kept under runs/results-lowdim; what is finished is not done again.
 """
 
 from __future__ import annotations
@@ -68,6 +68,10 @@ class LowdimSuite(Suite):
     def overrides(self, seed: int, skill: str, steps: int | None) -> list[str]:
         """What a run changes of the experiment."""
         overrides = [*self.settings.overrides, f"seed={seed}", f"task={skill}"]
+        seeds = self.settings.seeds
+        if len(seeds) > 1:
+            following = seeds[(seeds.index(seed) + 1) % len(seeds)]
+            overrides.append(f"referee.seed={following - seed}")
         return overrides if steps is None else [*overrides, f"policy_training.steps={steps}"]
 
     def run_of(self, seed: int, name: str) -> Run:

@@ -102,8 +102,15 @@ class GateConfig(Config):
 class RefereeConfig(Config):
     """A second world model and classifier, that the policy does not learn from, to judge it."""
 
-    seed: PositiveInt = 1000  # added to the experiment's: other weights, other held-out episodes
+    seed: int = 1000  # added to the experiment's: other weights, other held-out episodes
     steps: PositiveInt | None = None  # of its world model; None: as many as the first one's
+
+    @pydantic.field_validator("seed")
+    @classmethod
+    def _another(cls, seed: int) -> int:
+        if seed == 0:
+            raise ValueError("0 would make the referee the same model: choose another number")
+        return seed
 
 
 class EvaluationConfig(Config):
