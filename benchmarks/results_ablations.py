@@ -5,7 +5,8 @@
     python benchmarks/results_ablations.py [--settings config/results/ablations.yaml] [--table]
 
 Every variant is the same experiment with a few settings changed, on the same data. Stages that a
-change does not touch are shared. Every run is a process of its own (`diwa train`), because
+change does not touch are shared; play is that of `make results-lowdim`, and so are its world
+models where they are finished. Every run is a process of its own (`diwa train`), because
 fine-tuning refuses to run where the simulator has been loaded. Everything is kept under
 runs/results-ablations; what is finished is not done again.
 """
@@ -19,12 +20,12 @@ from pathlib import Path
 from typing import Any
 
 from result_files import ROOT, Suite, origin, train, write_section
+from results_lowdim import Settings as SkillSettings
 
 from diwa.config import Config, load_config
 from diwa.data.dataset import Dataset
 from diwa.errors import ConfigError
 from diwa.files import read_json, write_json
-from diwa.sim.collect import CollectConfig
 from diwa.train.experiment import ExperimentConfig
 from diwa.train.pipeline import fingerprints
 from diwa.train.progress import Progress, make_progress
@@ -51,10 +52,7 @@ class Variant(Config):
 class Settings(Config):
     """What to run; see config/results/ablations.yaml."""
 
-    experiment: str
-    contract: str
-    seeds: tuple[int, ...]
-    data: CollectConfig
+    suite: str  # in config/results: whose experiment, play and seeds these are
     variants: tuple[Variant, ...]
     overrides: tuple[str, ...] = ()  # of all variants
 
@@ -62,9 +60,12 @@ class Settings(Config):
 class Ablations(Suite):
     """All runs of the settings in one folder."""
 
-    def __init__(self, settings: Settings, folder: Path, progress: Progress) -> None:
-        super().__init__(settings.experiment, settings.contract, settings.data, folder, progress)
+    def __init__(self, settings: Settings, folder: Path, shared: Path, progress: Progress) -> None:
+        of = load_config(SkillSettings, ROOT / "config/results" / f"{settings.suite}.yaml")
+        super().__init__(of.experiment, of.contract, of.data, shared, progress)
         self.settings = settings
+        self.seeds = of.seeds
+        self.runs = folder
 
     def experiment(self, seed: int, variant: Variant) -> ExperimentConfig:
         """The settings of one run."""
@@ -76,7 +77,7 @@ class Ablations(Suite):
 
     def run_of(self, seed: int, variant: Variant) -> Run:
         """Where a run is kept."""
-        return Run(self.folder / f"seed-{seed}" / variant.folder)
+        return Run(self.runs / f"seed-{seed}" / variant.folder)
 
     def learn(self, seed: int, variant: Variant, dataset: Dataset) -> None:
         """All stages of one variant; a gate that refuses is a result as well."""
@@ -88,28 +89,25 @@ class Ablations(Suite):
             raise ConfigError(f"{run.path}: training ended with code {code}", hint="see above")
 
     def _share(self, seed: int, variant: Variant, dataset: Dataset) -> None:
-        """Link the first variant's stages whose inputs are the same."""
+        """Link what others have made of the same inputs: the suite of all skills, the first row."""
         first = self.settings.variants[0]
+        run, wanted = (
+            self.run_of(seed, variant),
+            fingerprints(self.experiment(seed, variant), dataset),
+        )
         if variant == first:
+            _link(
+                run, "world_model", self.folder / "world_models" / str(seed), wanted["world_model"]
+            )
             return
-        wanted = fingerprints(self.experiment(seed, variant), dataset)
-        theirs = fingerprints(self.experiment(seed, first), dataset)
         for name in SHARED:
-            link = self.run_of(seed, variant).stage_dir(name)
-            done = self.run_of(seed, first).done(name)
-            same = done is not None and wanted[name] == theirs[name] == done.fingerprint
-            if link.is_symlink() and not same:
-                link.unlink()
-            elif same and not link.exists():
-                link.parent.mkdir(parents=True, exist_ok=True)
-                target = self.run_of(seed, first).stage_dir(name).resolve()
-                link.symlink_to(target, target_is_directory=True)
+            _link(run, name, self.run_of(seed, first).stage_dir(name), wanted[name])
 
     def outcomes(self) -> dict[str, dict[int, dict[str, Any]]]:
         """What the runs found, by variant and seed."""
         found: dict[str, dict[int, dict[str, Any]]] = {}
         for variant in self.settings.variants:
-            for seed in self.settings.seeds:
+            for seed in self.seeds:
                 run = self.run_of(seed, variant)
                 gate = measured(run)
                 if not gate:
@@ -121,6 +119,17 @@ class Ablations(Suite):
                 results = {name: r.result for name, r in records.items() if r is not None}
                 found.setdefault(variant.name, {})[seed] = {"gate": gate, **results}
         return found
+
+
+def _link(run: Run, stage: str, finished: Path, fingerprint: str) -> None:
+    """Take a stage from another run where that is finished and of the same inputs."""
+    link, record = run.stage_dir(stage), finished / "done.json"
+    same = record.exists() and read_json(record)["fingerprint"] == fingerprint
+    if link.is_symlink() and not same:
+        link.unlink()
+    elif same and not link.exists():
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(finished.resolve(), target_is_directory=True)
 
 
 def measured(run: Run) -> dict[str, Any]:
@@ -198,17 +207,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--settings", type=Path, default=ROOT / "config/results/ablations.yaml")
     parser.add_argument("--folder", type=Path, default=ROOT / "runs/results-ablations")
+    parser.add_argument(
+        "--shared",
+        type=Path,
+        default=ROOT / "runs/results-lowdim",
+        help="of all skills: has the play, and world models (%(default)s)",
+    )
     parser.add_argument("--seeds", nargs="+", type=int, help="only these")
     parser.add_argument("--table", action="store_true", help="only write what there is")
     parser.add_argument("--print", action="store_true", help="print the table, change no document")
     arguments = parser.parse_args()
     settings = load_config(Settings, arguments.settings)
-    ablations = Ablations(settings, arguments.folder, make_progress("auto"))
+    ablations = Ablations(settings, arguments.folder, arguments.shared, make_progress("auto"))
     try:
         if not arguments.table:
             with stop_on_signals(StopFlag()) as stop:
                 dataset = ablations.collect(stop)
-            for seed in arguments.seeds or settings.seeds:
+            for seed in arguments.seeds or ablations.seeds:
                 for variant in settings.variants:
                     ablations.learn(seed, variant, dataset)
     finally:
