@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 
 import torch
 from side_by_side import Comparison, compare, keep, threads
@@ -113,8 +114,8 @@ def filtering(count: int) -> Comparison:
 
 
 @torch.no_grad()
-def dreaming(count: int) -> Comparison:
-    """Prior steps in dreams side by side."""
+def dreaming(count: int, *, short: bool = False) -> Comparison:
+    """Prior steps in dreams side by side; `short`: both with products of bfloat16."""
     model = our_model()
     prior, _, _ = their_model()
     actions = torch.rand(DREAMS, DREAM_LENGTH, ACTION) * 2 - 1
@@ -131,8 +132,8 @@ def dreaming(count: int) -> Comparison:
         for t in range(DREAM_LENGTH):
             _, state, belief = prior(state, belief, actions[:, t])
 
-    with threads(count), torch.no_grad():
-        name = f"dream {DREAMS} x {DREAM_LENGTH} steps"
+    with threads(count), torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=short):
+        name = f"dream {DREAMS} x {DREAM_LENGTH} steps" + (", bf16" if short else "")
         return compare(
             name,
             ours,
@@ -147,7 +148,8 @@ def dreaming(count: int) -> Comparison:
 def main() -> None:
     """Compare on one and on two threads."""
     argparse.ArgumentParser(description=__doc__).parse_args()
-    keep("world model", [measure(n) for n in (1, 2) for measure in (filtering, dreaming)])
+    short = functools.partial(dreaming, short=True)
+    keep("world model", [measure(n) for n in (1, 2) for measure in (filtering, dreaming, short)])
 
 
 if __name__ == "__main__":

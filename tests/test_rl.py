@@ -19,6 +19,7 @@ from diwa.rl.critic import Critic
 from diwa.rl.dream import DreamEnvironment, StartBank
 from diwa.rl.environment import StepResult
 from diwa.rl.ppo import PPO, clip_schedule, policy_loss
+from diwa.rl.precision import Precision
 from diwa.rl.rollout import Rollout, collect, success_rate
 from learning_fixtures import tiny_world_model
 
@@ -288,7 +289,9 @@ def test_reward_scale_is_the_deviation_of_the_discounted_return() -> None:
     assert again.state() == scaler.state()
 
 
-def _dream(dreams: int = 6, threshold: float = 0.5, max_chunks: int = 3) -> DreamEnvironment:
+def _dream(
+    dreams: int = 6, threshold: float = 0.5, max_chunks: int = 3, precision: Precision = "fp32"
+) -> DreamEnvironment:
     model = tiny_world_model()
     torch.manual_seed(1)
     classifier = SuccessClassifier(
@@ -296,7 +299,9 @@ def _dream(dreams: int = 6, threshold: float = 0.5, max_chunks: int = 3) -> Drea
     )
     post = torch.randn(10, 4, 6, generator=_generator(2)).log_softmax(-1)
     bank = StartBank(torch.randn(10, 24, generator=_generator(3)), post)
-    config = DreamConfig(dreams=dreams, success_threshold=threshold, max_chunks=max_chunks)
+    config = DreamConfig(
+        dreams=dreams, success_threshold=threshold, max_chunks=max_chunks, precision=precision
+    )
     return DreamEnvironment(model, classifier, bank, config)
 
 
@@ -312,6 +317,17 @@ def test_dream_truncates_after_max_chunks_and_starts_anew() -> None:
         assert same == (not flags[-1])
         assert not bool(result.terminated.any())
     assert flags == [False, False, True, False, False, True]
+
+
+def test_dream_rounds_products_only_when_told_so() -> None:
+    latents = {}
+    for precision in ("fp32", "bf16"):
+        dream = _dream(threshold=1.0, precision=precision)
+        dream.reset(_generator())
+        latents[precision] = dream.step(torch.zeros(6, 1, 7), _generator()).final_latent
+    difference = (latents["bf16"] - latents["fp32"])[:, :24].abs().max()  # the recurrent part
+    assert 0 < difference < 0.02
+    assert latents["bf16"].dtype == torch.float32
 
 
 def test_dream_ends_solved_episodes_with_a_reward() -> None:

@@ -318,6 +318,22 @@ def test_dream_is_the_end_of_what_is_imagined(unimix: float) -> None:
     assert torch.equal(start.deter, before.deter) and torch.equal(start.stoch, before.stoch)
 
 
+def test_dream_with_short_products_stays_near_the_exact_one() -> None:
+    model = tiny_world_model()
+    start = model.rssm.initial(64)
+    action = torch.rand(64, 1, NEUTRAL.numel(), generator=_generator()) * 2 - 1
+    exact = model.rssm.dream(start, action, _generator(3))
+    with torch.autocast("cpu", torch.bfloat16):
+        short = model.rssm.dream(start, action, _generator(3))
+        again = model.rssm.dream(start, action, _generator(3))
+    assert short.deter.dtype == short.stoch.dtype == torch.float32
+    assert torch.equal(short.deter, again.deter) and torch.equal(short.stoch, again.stoch)
+    difference = (short.deter - exact.deter).abs().max()
+    assert 0 < difference < 0.02 * exact.deter.abs().max()
+    same = (short.stoch.argmax(-1) == exact.stoch.argmax(-1)).float().mean()
+    assert 0.97 < same <= 1, "the same random numbers draw the same classes but for a few"
+
+
 def test_open_loop_of_a_still_world_has_no_error_for_predicting_no_change() -> None:
     model = tiny_world_model()
     observation, action, first = _windows(length=8)

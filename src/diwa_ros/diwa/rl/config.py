@@ -22,6 +22,8 @@ class DreamConfig(Config):
     dreams: PositiveInt = 50  # side by side
     max_chunks: PositiveInt = 18  # an episode is cut after this many chunks
     reward: Literal["classifier", "decoded"] = "classifier"  # decoded: the task's own condition
+    # Of the world model's matrix products; bf16 suits a model that was trained with it.
+    precision: Literal["fp32", "bf16", "auto"] = "fp32"
     success_threshold: Share = 0.5  # classifier probability that counts as solved
 
 

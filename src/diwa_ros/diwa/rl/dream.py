@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from diwa.rl.config import DreamConfig
 from diwa.rl.environment import StepResult
+from diwa.rl.precision import rounds
 from diwa.world_model.model import WorldModel
 from diwa.world_model.rssm import State
 from diwa.world_model.sampling import sample_one_hot
@@ -86,6 +87,7 @@ class DreamEnvironment:
         self.starts = starts
         self.config = config
         self.count = config.dreams
+        self._short = rounds(config.precision, world_model.device)
         self._state = world_model.rssm.initial(0)
         self._chunks = torch.zeros(0, dtype=torch.int64)
 
@@ -99,7 +101,8 @@ class DreamEnvironment:
     @torch.no_grad()
     def step(self, chunk: Tensor, generator: torch.Generator) -> StepResult:
         """Dream the chunk (N, Ta, A); success is judged once, on the latent after it."""
-        state = self.world_model.rssm.dream(self._state, chunk, generator)
+        with torch.autocast(chunk.device.type, torch.bfloat16, enabled=self._short):
+            state = self.world_model.rssm.dream(self._state, chunk, generator)
         final_latent = state.feat
         terminated = self.classifier(final_latent) > self.config.success_threshold
         self._chunks += 1

@@ -1,6 +1,6 @@
 # Copyright 2026 The DiWA for ROS 2 authors
 # SPDX-License-Identifier: Apache-2.0
-"""What PPO's matrix products are rounded to."""
+"""What the matrix products of dreams and of PPO are rounded to."""
 
 from __future__ import annotations
 
@@ -29,9 +29,14 @@ def multiplies_bf16(device: torch.device) -> bool:
     return device.type == "cpu" and any(check is not None and check() for check in checks)
 
 
+def rounds(precision: Precision, device: torch.device) -> bool:
+    """Whether products take bfloat16; with `auto`, where that is faster."""
+    return precision == "bf16" or (precision == "auto" and multiplies_bf16(device))
+
+
 def products_of(precision: Precision, device: torch.device) -> PPOProducts:
-    """`auto` rounds where that is faster."""
-    if precision == "fp32" or (precision == "auto" and not multiplies_bf16(device)):
+    """For one update."""
+    if not rounds(precision, device):
         return PPOProducts(EXACT, EXACT)
     short = torch.bfloat16
     return PPOProducts(Products(backward=short), Products(short, short))

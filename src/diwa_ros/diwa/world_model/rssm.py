@@ -242,9 +242,12 @@ class RSSM(nn.Module):
             action: (B, H, A) float32.
             generator: source of randomness.
         """
-        if self._can_fuse(start.deter) and not torch.is_autocast_enabled("cpu"):
+        precision = _cpu_precision()
+        if self._can_fuse(start.deter) and precision is not None:
             layers = DreamLayers(self.stoch_in, self.in_norm, self.cell, self.prior_head)
-            return State(*dream_ahead(layers, *start, self.action_in(action), generator))
+            with torch.autocast("cpu", enabled=False):
+                known = self.action_in(action)
+                return State(*dream_ahead(layers, *start, known, generator, precision))
         return self.imagine(start, action, generator).at(-1)
 
     def _transition(self, deter: Tensor, stoch_flat: Tensor, action_in: Tensor) -> Tensor:
