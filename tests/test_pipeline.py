@@ -11,6 +11,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pydantic
 import pytest
 import torch
 
@@ -313,3 +314,11 @@ def test_stages_run_on_images_with_the_vision_experiments_inputs(tmp_path: Path)
     assert len(strips) == 6
     strip = cv2.imread(str(gate_dir / strips[0]), cv2.IMREAD_UNCHANGED)
     assert strip.shape[0] == 2 * 64 + 4
+
+
+@pytest.mark.parametrize("offset", [1000, -2])
+def test_referee_has_another_seed_than_the_model_it_judges(offset: int) -> None:
+    config = tiny_experiment(referee={"seed": offset})
+    assert config.of_referee().seed == config.seed + offset
+    with pytest.raises(pydantic.ValidationError, match="the same model"):
+        tiny_experiment(referee={"seed": 0})
