@@ -2,11 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """What needs franka_msgs of a Franka's driver: run as a program, with the stand-in in its path.
 
-Errors are set by topic `fake/errors` (names, comma-separated; the arm is in reflex then), and what
-the arm is asked for is told on `fake/asked`, one line per goal.
+Errors are set by topic `fake/errors` (names, comma-separated; the arm is in reflex then) or, from
+the beginning, by an argument. What the arm is asked for is told on `fake/asked`, one line per goal.
 """
 
 from __future__ import annotations
+
+import sys
 
 import rclpy
 from franka_msgs.action import ErrorRecovery, Grasp, Move
@@ -26,9 +28,10 @@ from diwa_ros.polling import NEWEST
 class FakeFranka(Node):
     """Robot state, hand and error recovery."""
 
-    def __init__(self) -> None:
+    def __init__(self, errors: str) -> None:
         super().__init__("fake_franka")
         self._state = FrankaRobotState(robot_mode=MOVE, control_command_success_rate=1.0)
+        self._on_errors(String(data=errors))
         self._states = self.create_publisher(
             FrankaRobotState, "franka_robot_state_broadcaster/robot_state", NEWEST
         )
@@ -89,7 +92,7 @@ class FakeFranka(Node):
 def main() -> None:
     """Run until a signal comes."""
     rclpy.init()
-    node = FakeFranka()
+    node = FakeFranka("".join(sys.argv[1:]))
     try:
         rclpy.spin(node)
     except ExternalShutdownException:

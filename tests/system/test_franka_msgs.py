@@ -32,11 +32,15 @@ def environment():
 
 
 @pytest.fixture
-def franka(graph, tmp_path, environment):
-    """A driver with franka_msgs, and a bridge that finds them, too."""
+def franka(request, graph, tmp_path, environment):
+    """A driver with franka_msgs, and a bridge that finds them, too.
+
+    The parameter names errors that the arm has from the beginning.
+    """
+    errors = getattr(request, "param", "")
     with (tmp_path / "fake_franka.log").open("wb") as log:
         driver = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("fake_franka.py"))],
+            [sys.executable, str(Path(__file__).with_name("fake_franka.py")), errors],
             stdout=log,
             stderr=subprocess.STDOUT,
             env={**os.environ, **environment},
@@ -91,9 +95,9 @@ def test_reflex_is_named_and_cleared_by_recovery_only(graph, franka):
     franka.move(5)
 
 
+@pytest.mark.parametrize("franka", ["joint_reflex"], indirect=True)
 def test_gate_is_shut_while_the_gripper_or_the_arm_is_not_ready(graph, franka):
     errors = graph.node.create_publisher(String, "fake/errors", qos.LATCHED)
-    errors.publish(String(data="joint_reflex"))
     graph.wait_until(
         lambda: franka.status and any("joint_reflex" in it for it in franka.status.problems),
         "gate shut by an error",
