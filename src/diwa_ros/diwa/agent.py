@@ -66,7 +66,7 @@ class Agent:
         self.contract = parse_config(Contract, meta["contract"], "checkpoint")
         self.skill = str(meta["task"])
         self.act_horizon = policy.config.act_horizon
-        self.keys = tuple(item.key for item in world_model.config.inputs)
+        self.keys = world_model.config.observed
         self.seed = seed
         self.hash = ""
         self._generator = torch.Generator(device=world_model.device)

@@ -107,7 +107,7 @@ class CrossEnvironment:
     def possible(world_model: WorldModel, referee: WorldModel) -> bool:
         """Whether the referee decodes everything that the policy's world model looks at."""
         decoded = {item.key for item in referee.config.inputs if item.recon_scale > 0}
-        return decoded >= {item.key for item in world_model.config.inputs}
+        return decoded >= set(world_model.config.observed)
 
     @torch.no_grad()
     def reset(self, generator: torch.Generator) -> Tensor:

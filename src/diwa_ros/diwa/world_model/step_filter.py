@@ -124,7 +124,9 @@ class StepFilter:
     def _embed(self, observation: Mapping[str, Tensor]) -> Tensor:
         """(1, E), as `WorldModel.embed`."""
         encoder = self._model.encoder
-        values = {key: self._normalised(key, observation[key]) for key in self._model.normalisers}
+        values = {
+            key: self._normalised(key, observation[key]) for key in self._model.config.observed
+        }
         parts = []
         if len(encoder.encoders) > 0:
             encoded = [
