@@ -45,7 +45,7 @@ endif
 endif
 endif
 
-.PHONY: help setup lint type test demo bench results-lowdim results-ablations clean
+.PHONY: help setup lint type test demo bench results-lowdim results-vision results-ablations clean
 
 help: ## show this text
 	@printf 'make TARGET [NAME=value ...]\n\n'
@@ -76,7 +76,10 @@ bench: $(STAMPS)/dev $(STAMPS)/ready ## measure speed; figures go to runs/bench.
 	@for file in benchmarks/bench_*.py; do $(BIN)/python $$file $(ARGS); done
 
 results-lowdim: $(STAMPS)/ready ## all skills in simulation, low-dimensional: hours; docs/results.md
-	@$(BIN)/python benchmarks/results_lowdim.py $(ARGS)
+	@$(BIN)/python benchmarks/results_skills.py lowdim $(ARGS)
+
+results-vision: $(STAMPS)/ready ## three skills in simulation, from images: hours; docs/results.md
+	@$(BIN)/python benchmarks/results_skills.py vision $(ARGS)
 
 results-ablations: $(STAMPS)/ready ## the method without each of its parts: hours; docs/results.md
 	@$(BIN)/python benchmarks/results_ablations.py $(ARGS)

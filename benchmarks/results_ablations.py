@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from result_files import ROOT, Suite, origin, train, write_section
-from results_lowdim import Settings as SkillSettings
+from results_skills import Settings as SkillSettings
 
 from diwa.config import Config, load_config
 from diwa.data.dataset import Dataset
