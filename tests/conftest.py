@@ -34,12 +34,9 @@ _next_domain = os.getpid() * 7
 def _lock_domain() -> tuple[int, IO[str]]:
     """A domain that nobody else on this machine uses; others' tests, while the file is open."""
     global _next_domain
-    taken = domains_in_use()
     for _ in range(DOMAINS):
         _next_domain += 1
         domain = 1 + _next_domain % DOMAINS
-        if domain in taken:
-            continue
         try:
             lock = (Path(tempfile.gettempdir()) / f"diwa_test_domain_{domain}.lock").open("a")
         except PermissionError:  # another user's
@@ -49,7 +46,9 @@ def _lock_domain() -> tuple[int, IO[str]]:
         except BlockingIOError:
             lock.close()
             continue
-        return domain, lock
+        if domain not in domains_in_use():  # asked while nobody else can take it
+            return domain, lock
+        lock.close()
     raise RuntimeError("no DDS domain is free")
 
 
