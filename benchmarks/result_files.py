@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import subprocess
 import sys
@@ -53,6 +54,7 @@ class Suite:
             self._data,
             progress=self.progress,
             stop=stop,
+            workers=os.cpu_count() or 1,
         )
 
 

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +70,17 @@ def test_actions_lead_from_each_frame_to_the_next(dataset: Dataset) -> None:
         raw = raw_observation(env, observation, CONTRACT)
         assert np.allclose(proprio[step + 1, :3], raw["ee_pose"][:3], atol=1e-6), step
     env.close()
+
+
+def test_workers_make_the_same_dataset(dataset: Dataset, tmp_path: Path) -> None:
+    with pytest.raises(Interrupted):  # workers end with the job
+        collect_dataset(tmp_path, CONTRACT, SMALL, stop=_StopAfter(1), workers=2)
+    more = SMALL.model_copy(update={"play_episodes": 3})
+    made = collect_dataset(tmp_path, CONTRACT, more, workers=2)
+    for name in ("play_0000", "play_0001"):
+        for key in ("proprio", "scene_state", "action"):
+            assert np.array_equal(made.array(name, key), dataset.array(name, key))
+    assert not multiprocessing.active_children()
 
 
 def test_interrupted_collection_ends_with_the_same_arrays(dataset: Dataset, tmp_path: Path) -> None:

@@ -96,3 +96,20 @@ def test_clumsy_play_often_misses():
         changes[clumsy] = switches
     env.close()
     assert 0 < changes[1.0] < changes[0.0], changes
+
+
+def test_poking_goes_where_skills_never_go():
+    env = PlayTableEnv(PlayTableConfig(blocks=False))
+    below = {}
+    for poke in (0.0, 0.9):
+        play = PlayGenerator(
+            np.random.default_rng(3), ("open_drawer", "close_drawer"), wander=0.0, poke=poke
+        )
+        observation, _ = env.reset(seed=0)
+        lowest = []
+        for _ in range(1500):
+            observation, *_ = env.step(play.act(observation["robot_obs"], observation["scene_obs"]))
+            lowest.append(observation["robot_obs"][2])
+        below[poke] = float(np.mean(np.array(lowest) < 0.345))
+    env.close()
+    assert below[0.9] > max(0.03, 3 * below[0.0]), below

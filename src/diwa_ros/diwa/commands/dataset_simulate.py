@@ -7,7 +7,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from diwa.commands.options import Subparsers, add_progress, subcommand, write_out
+from diwa.commands.options import Subparsers, add_progress, positive, subcommand, write_out
 
 ABOUT = "Make a dataset of scripted play and demonstrations on the simulated table, without ROS."
 EXAMPLES = """\
@@ -25,6 +25,9 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
     command.add_argument("--contract", type=Path, required=True, help="contract file")
     command.add_argument("--out", type=Path, required=True, help="dataset folder to write")
     command.add_argument("settings", nargs="*", metavar="NAME=VALUE", help="as in `demos=20`")
+    command.add_argument(
+        "--workers", type=positive, default=1, help="processes that simulate play (default: 1)"
+    )
     add_progress(command)
     command.set_defaults(rest_goes_to="settings")
     return command
@@ -47,6 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
             config,
             progress=make_progress(arguments.progress),
             stop=stop,
+            workers=arguments.workers,
         )
     frames = sum(info.length for info in dataset.episodes)
     if arguments.progress != "json":

@@ -9,8 +9,12 @@ code. An episode depends on its seed alone, and one that is on disk is not simul
 
 from __future__ import annotations
 
+import contextlib
+import multiprocessing
+import signal
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Annotated
 
@@ -36,6 +40,7 @@ DEMO_STEPS = 240  # most that a demonstration may take
 
 Count = Annotated[int, pydantic.Field(ge=0)]
 Share = Annotated[float, pydantic.Field(ge=0, le=1)]
+Arrays = dict[str, np.ndarray]  # of an episode
 Act = Callable[[dict[str, np.ndarray]], np.ndarray]  # observation of the simulator -> action (7,)
 
 
@@ -47,6 +52,7 @@ class CollectConfig(Config):
     skills: tuple[str, ...] = SKILLS
     clumsy: Share = 0.5  # of the skills tried in play, those that are tried centimetres off
     wander: Share = 0.2
+    poke: Share = 0.0  # of what is done in play: moving about near handles, for no purpose
     demos: Count = 10  # successful demonstrations per skill
     demo_noise: Annotated[float, pydantic.Field(ge=0)] | None = None  # on actions; None: varied
     linger: Count = 8  # control steps that a demonstration goes on after its success
@@ -99,8 +105,17 @@ def collect_dataset(
     *,
     progress: Progress | None = None,
     stop: StopFlag | None = None,
+    workers: int = 1,
 ) -> Dataset:
     """Simulate play and demonstrations into a dataset folder; goes on where it was cut.
+
+    Args:
+        out: the folder.
+        contract: what is recorded.
+        config: how much, and how it is played.
+        progress: of episodes.
+        stop: looked at between episodes.
+        workers: processes that simulate play; the dataset is the same for any number.
 
     Raises:
         ConfigError: unknown skills, another contract in `out`, or a script that keeps failing.
@@ -114,26 +129,82 @@ def collect_dataset(
     plays = [f"play_{index:04}" for index in range(config.play_episodes)]
     names = [f"demo_{skill}_{i:04}" for skill in config.skills for i in range(config.demos)]
     progress.start("simulated play and demonstrations", len(plays) + len(names))
-    env = PlayTableEnv(with_contract(None, contract))
+    missing = [index for index, name in enumerate(plays) if not writer.has(name)]
+    progress.advance(len(plays) - len(missing))
     try:
-        rollout = Rollout(env, contract)
-        for index, name in enumerate(plays):
-            stop.check()
-            if not writer.has(name):
-                _play(rollout, config, contract, index)
-                writer.add_episode(name, "play", "", "unknown", rollout.arrays())
-            progress.advance()
-        for skill in config.skills:
-            _demonstrate(writer, rollout, config, skill, progress, stop)
+        with contextlib.closing(_played(config, contract, missing, workers)) as played:
+            for index in missing:
+                stop.check()
+                writer.add_episode(plays[index], "play", "", "unknown", next(played))
+                progress.advance()
+        with contextlib.closing(PlayTableEnv(with_contract(None, contract))) as env:
+            rollout = Rollout(env, contract)
+            for skill in config.skills:
+                _demonstrate(writer, rollout, config, skill, progress, stop)
     finally:
-        env.close()
         progress.finish()
     return writer.finish(only=[*plays, *names])
 
 
+def _played(
+    config: CollectConfig, contract: Contract, indices: Sequence[int], workers: int
+) -> Generator[Arrays, None, None]:
+    """Episodes of play in the order of `indices`, simulated here or by workers that take turns."""
+    if workers <= 1 or len(indices) <= 1:
+        yield from _play_all(config, contract, indices)
+        return
+    context = multiprocessing.get_context("spawn")
+    ends, processes = [], []
+    for worker in range(workers):
+        here, there = context.Pipe(duplex=False)
+        mine = indices[worker::workers]
+        process = context.Process(target=_work, args=(there, config, contract, mine), daemon=True)
+        process.start()
+        there.close()
+        ends.append(here)
+        processes.append(process)
+    try:
+        for position in range(len(indices)):
+            yield ends[position % workers].recv()
+    except EOFError:
+        raise ConfigError("a process that simulates play ended", hint="fewer workers") from None
+    finally:
+        for process in processes:
+            process.terminate()
+            process.join()
+
+
+def _work(
+    connection: Connection, config: CollectConfig, contract: Contract, indices: Sequence[int]
+) -> None:
+    """A worker: ends with its work, or when nobody listens any more."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with contextlib.suppress(BrokenPipeError):
+        for arrays in _play_all(config, contract, indices):
+            connection.send(arrays)
+
+
+def _play_all(
+    config: CollectConfig, contract: Contract, indices: Sequence[int]
+) -> Generator[Arrays, None, None]:
+    """One episode of play after the other, each of its own seed."""
+    with contextlib.closing(PlayTableEnv(with_contract(None, contract))) as env:
+        rollout = Rollout(env, contract)
+        for index in indices:
+            _play(rollout, config, contract, index)
+            yield rollout.arrays()
+
+
 def _play(rollout: Rollout, config: CollectConfig, contract: Contract, index: int) -> None:
     rng = np.random.default_rng([config.seed, index])
-    player = PlayGenerator(rng, config.skills, config.wander, config.clumsy, action=contract.action)
+    player = PlayGenerator(
+        rng,
+        config.skills,
+        config.wander,
+        config.clumsy,
+        action=contract.action,
+        poke=config.poke,
+    )
     rollout.begin(config.seed + index, "")
     for _ in range(config.play_steps):
         rollout.step(lambda seen: player.act(seen["robot_obs"], seen["scene_obs"]))

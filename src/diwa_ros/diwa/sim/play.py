@@ -1,6 +1,6 @@
 # Copyright 2026 The DiWA for ROS 2 authors
 # SPDX-License-Identifier: Apache-2.0
-"""Endless scripted play: random feasible skills, wandering and rests, never a reset."""
+"""Endless scripted play: random feasible skills, poking, wandering and rests, never a reset."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ import numpy as np
 
 from diwa.data.contract import ActionSpec
 from diwa.sim.arm import BASE_POSITION
-from diwa.sim.recipes import DOWN, make_waypoints
-from diwa.sim.tasks import DRAWER_JOINT, SKILLS, SLIDE, TASKS, find_task, task_feasible
+from diwa.sim.geometry import BUTTON_CENTRE, DRAWER_HANDLE, SLIDE_HANDLE, SWITCH_HANDLE
+from diwa.sim.recipes import DOWN, TILTED, make_waypoints
+from diwa.sim.tasks import BULB, DRAWER_JOINT, SKILLS, SLIDE, TASKS, find_task, task_feasible
 from diwa.sim.waypoints import (
     CLOSED,
     OPEN,
@@ -30,6 +31,8 @@ REACH = (0.36, 0.72)  # [m] horizontal distance from the arm's base while wander
 OVER_TABLE = -0.13  # [m] beyond this y the arm first backs off, clear of the slider's handle
 RETREAT_Y, RETREAT_Z = -0.16, 0.60  # [m]
 MISS = (0.04, 0.04, 0.02)  # [m] spread of how far a clumsy attempt is off: x, y, z
+POKE_LOW, POKE_HIGH = (-0.08, -0.20, -0.06), (0.08, 0.05, 0.08)  # [m] about a handle
+ABOVE_Z = 0.58  # [m] from where something is poked at, and where to afterwards
 JOINTS = {SLIDE, DRAWER_JOINT}  # indices into a scene
 
 
@@ -42,6 +45,8 @@ class PlayGenerator:
         wander: share of wandering among what is done.
         clumsy: share of skills that are tried a few centimetres off, and often miss. Policies miss
             too, and a world model knows only what play has shown it.
+        poke: share of moving about near a handle or button for no purpose: in front of it, below
+            it, past it. Policies get there, scripted skills do not.
         rest: probability to stand still for a while between two things, in free space.
         style: how every skill is done; None: a random style for each.
         action: units of the actions.
@@ -56,6 +61,7 @@ class PlayGenerator:
         rest: float = 0.15,
         style: SkillStyle | None = None,
         action: ActionSpec | None = None,
+        poke: float = 0.0,
     ) -> None:
         for skill in skills:
             find_task(skill)
@@ -63,6 +69,7 @@ class PlayGenerator:
         self._skills = tuple(skills)
         self._wander = wander
         self._clumsy = clumsy
+        self._poke = poke
         self._rest = rest
         self._style = style
         self._spec = action or ActionSpec()
@@ -109,6 +116,8 @@ class PlayGenerator:
         if target[1] > OVER_TABLE:
             pose = np.array([target[0], RETREAT_Y, max(target[2], RETREAT_Z), *DOWN])
             waypoints = [Waypoint(pose, self._gripper)]
+        elif self._poke > 0 and self._rng.random() < self._poke:
+            waypoints = self._poke_waypoints(scene)
         elif self._rng.random() < self._wander or not (choices := self._choices(scene)):
             waypoints = self._wander_waypoints()
         else:
@@ -144,3 +153,30 @@ class PlayGenerator:
                 euler = np.array(DOWN) + self._rng.uniform(-1.0, 1.0, 3) * WANDER_TURN
                 waypoints.append(Waypoint(np.concatenate([position, euler]), gripper))
         return waypoints
+
+    def _poke_waypoints(self, scene: np.ndarray) -> list[Waypoint]:
+        """From above to a few points about one of the things that play is about, and up again."""
+        skill = self._skills[int(self._rng.integers(len(self._skills)))]
+        centre, tilted = _handle(TASKS[skill].index, scene)
+        gripper = OPEN if self._rng.random() < 0.3 else CLOSED
+        turn = self._rng.uniform(-1.0, 1.0, 3) * WANDER_TURN
+        euler = np.array(TILTED if tilted else DOWN) + turn * 0.5
+        points = centre + self._rng.uniform(POKE_LOW, POKE_HIGH, (int(self._rng.integers(2, 6)), 3))
+        above = [(*points[end, :2], max(ABOVE_Z, points[end, 2])) for end in (0, -1)]
+        before, after = (np.array([x, min(y, OVER_TABLE), z]) for x, y, z in above)
+        poses = [before, *points, after]
+        return [
+            Waypoint(np.concatenate([position, euler]), gripper, contact=index > 0)
+            for index, position in enumerate(poses)
+        ]
+
+
+def _handle(entry: int, scene: np.ndarray) -> tuple[np.ndarray, bool]:
+    """Where the thing behind a scene entry is touched now [m]; whether with a tilted gripper."""
+    if entry == DRAWER_JOINT:
+        return np.array(DRAWER_HANDLE) - (0.0, scene[DRAWER_JOINT], 0.0), False
+    if entry == SLIDE:
+        return np.array(SLIDE_HANDLE) - (scene[SLIDE], 0.0, 0.0), False
+    if entry == BULB:
+        return np.array(SWITCH_HANDLE), True
+    return np.array([*BUTTON_CENTRE, 0.47]), False
