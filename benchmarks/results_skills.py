@@ -113,14 +113,13 @@ class SkillSuite(Suite):
         """How many training steps make a base policy of about the wanted strength."""
         path = self.folder / f"seed-{seed}" / skill / "base.json"
         tried = read_json(path)["tried"] if path.exists() else {}
-        low, high = self.settings.base_range
+        middle = sum(self.settings.base_range) / 2
         for steps in self.settings.base_steps:
             if str(steps) not in tried:
                 tried[str(steps)] = self.try_base(seed, skill, steps, dataset)
                 write_json(path, {"tried": tried})
-            if tried[str(steps)] > high:  # more steps only make it stronger
+            if tried[str(steps)] >= middle:  # more steps only make it stronger
                 break
-        middle = (low + high) / 2
         return int(min(tried, key=lambda steps: abs(tried[steps] - middle)))
 
     def try_base(self, seed: int, skill: str, steps: int, dataset: Dataset) -> float:
