@@ -6,8 +6,8 @@
 
 A suite is a file in config/results. Per seed there is one world model, and per skill a base policy,
 fine-tuning in dreams, 100 paired episodes, and, where the suite wants it, PPO in the simulator
-until it is as good. The referee of a seed, where there is one, is the world model of the next one
-(of the last seed, the first one's): trained with other randomness on another split of the play.
+until it is as good. The referee of a seed, where there is one, is the world model of the first one
+(of the first seed, the second one's): trained with other randomness on another split of the play.
 Everything is kept under runs/results-SUITE; what is finished is not done again.
 """
 
@@ -53,7 +53,7 @@ class Settings(Config):
     tuning_episodes: int
     tuning_seed: int
     overrides: tuple[str, ...] = ()
-    referee: bool = True  # each seed is judged by the world model of the next one
+    referee: bool = True  # each seed is judged by the world model of another one
 
 
 class SkillSuite(Suite):
@@ -72,8 +72,8 @@ class SkillSuite(Suite):
         overrides = [*self.settings.overrides, f"seed={seed}", f"task={skill}"]
         seeds = self.settings.seeds
         if self.settings.referee and len(seeds) > 1:
-            following = seeds[(seeds.index(seed) + 1) % len(seeds)]
-            overrides.append(f"referee.seed={following - seed}")
+            other = seeds[1] if seed == seeds[0] else seeds[0]
+            overrides.append(f"referee.seed={other - seed}")
         return overrides if steps is None else [*overrides, f"policy_training.steps={steps}"]
 
     def run_of(self, seed: int, name: str) -> Run:
@@ -88,6 +88,8 @@ class SkillSuite(Suite):
             shared.mkdir(parents=True, exist_ok=True)
             link = run.stage_dir(stage)
             link.parent.mkdir(parents=True, exist_ok=True)
+            if link.is_symlink() and link.resolve() != shared.resolve():
+                link.unlink()
             if not link.is_symlink():
                 link.symlink_to(shared.resolve(), target_is_directory=True)
         return run
