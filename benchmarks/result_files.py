@@ -77,7 +77,8 @@ def origin(command: str) -> dict[str, str]:
     """The command, the commit and the machine, for a file of results."""
     head = ["git", "rev-parse", "--short", "HEAD"]
     commit = subprocess.run(head, cwd=ROOT, capture_output=True, text=True).stdout.strip()
-    machine = f"{platform.machine()}, {torch.get_num_threads()} threads"
+    threads = torch.get_num_threads()
+    machine = f"{platform.machine()}, {os.cpu_count()} cores, threads of a process: {threads}"
     return {"command": command, "commit": commit, "machine": machine}
 
 

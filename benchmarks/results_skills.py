@@ -161,9 +161,16 @@ class SkillSuite(Suite):
                     "evaluate": records["evaluate"].result,
                     "finetune": records["finetune"].result,
                     "online": None if online is None else online.result,
-                    "seconds": sum(record.seconds for record in run.records()),
+                    "seconds": _seconds(run),
                 }
         return found
+
+
+def _seconds(run: Run) -> dict[str, float]:
+    """What each stage took, by its folder; several runs may share one."""
+    stages = [*run.path.glob("stages/*"), *run.path.glob("tuning/*/stages/*")]
+    records = {str(path.resolve()): path / "done.json" for path in stages}
+    return {name: read_json(path)["seconds"] for name, path in records.items() if path.exists()}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

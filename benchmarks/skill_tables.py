@@ -88,12 +88,16 @@ def publish(name: str, settings: Mapping[str, Any], outcomes: Outcomes) -> None:
         }
         for seed in seeds
     }
-    facts = {
-        **about,
-        "settings": settings,
-        "hours": sum(r["seconds"] for found in outcomes.values() for r in found.values()) / 3600,
-    }
+    stages: dict[str, float] = {}
+    for found in outcomes.values():
+        for item in found.values():
+            stages.update(item["seconds"])
+    hours = sum(stages.values()) / 3600
+    facts = {**about, "settings": settings, "hours": hours}
     skills = {skill: item.model_dump(mode="json") for skill, item in pooled.items()}
     write_json(ROOT / f"docs/results/{name}.json", {**facts, "skills": skills, "seeds": per_seed})
-    text = f"`{command}`, commit {about['commit']}"
+    text = (
+        f"`{command}`, commit {about['commit']}, {about['machine']}; all stages together "
+        f"{hours:.1f} hours of processes"
+    )
     write_section(name, f"{text}\n\n{table(outcomes, pooled)}")

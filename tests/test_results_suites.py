@@ -57,7 +57,7 @@ def _outcome(judge: float | None) -> dict[str, Any]:
             "exploitation_gap_adapted": None if judge is None else 0.9 - judge,
         },
         "online": None,
-        "seconds": 1800.0,
+        "seconds": {"a model that all share": 3600.0, f"of this run {judge}": 600.0},
     }
 
 
@@ -113,7 +113,7 @@ def test_table_goes_into_the_suites_own_section(scripts: SimpleNamespace) -> Non
     assert "| no referee | 90% | 0 | not run |" in rows[1]
     assert "25.0% | 75.0% | +50.0" in section
     facts = json.loads((scripts.document.parent / "results/vision.json").read_text())
-    assert facts["hours"] == 1.5
+    assert facts["hours"] == 1.5, "what runs share counts once"
     assert set(facts["seeds"]) == {"42", "43"} and set(facts["seeds"]["43"]) == {"open_drawer"}
     assert facts["skills"]["open_drawer"]["adapted"] == 0.75
 
