@@ -229,9 +229,16 @@ def test_start_at_a_singular_pose_is_refused_until_home(graph, make_arm):
     bridge = Bridge(graph, make_arm("franka", "--joints", *SINGULAR))
     refused = bridge.reach(RobotStatus.GATED, also=lambda status: status.problems)
     assert "singular" in " ".join(refused.problems)
-    assert bridge.call("home").success
-    bridge.reach(RobotStatus.HOMING)
-    bridge.reach(RobotStatus.READY)
+    for _ in range(4):  # a machine that is busy lets the arm's state grow old on the way
+        assert bridge.call("home").success
+        bridge.reach(RobotStatus.HOMING)
+        ended = bridge.reach(RobotStatus.READY, RobotStatus.STOPPED)
+        if ended.state == RobotStatus.READY:
+            break
+        assert "state is" in ended.reason, ended
+        assert bridge.call("recover").success
+        bridge.reach(RobotStatus.GATED, RobotStatus.READY)
+    assert bridge.status.state == RobotStatus.READY
 
 
 def test_hand_obeys_the_newest_command(make_arm, lowdim_contract):
