@@ -334,6 +334,23 @@ def test_dream_with_short_products_stays_near_the_exact_one() -> None:
     assert 0.97 < same <= 1, "the same random numbers draw the same classes but for a few"
 
 
+def test_open_loop_lets_no_spike_decide_the_mean() -> None:
+    model = tiny_world_model()
+    observation, action, first = _windows(length=8)
+    frozen = {key: value[:, :1].expand_as(value).clone() for key, value in observation.items()}
+    far = model.normalisers["proprio"].invert(torch.full((18,), 50.0))
+    frozen["proprio"][0, 5, 2] = far[2]
+    still = open_loop(model, frozen, action, first, 3, _generator()).still["proprio"]
+    batch = len(first)
+    assert float(still[2]) == pytest.approx((3 - float(_normal(model, frozen))) ** 2 / (batch * 18))
+    assert float(still[[0, 1, 3, 4]].abs().sum()) == 0
+
+
+def _normal(model: WorldModel, observation: dict[str, torch.Tensor]) -> torch.Tensor:
+    first = {key: value[:, 0] for key, value in observation.items()}
+    return model.normalise(first)["proprio"][0, 2].clamp(-3, 3)
+
+
 def test_open_loop_of_a_still_world_has_no_error_for_predicting_no_change() -> None:
     model = tiny_world_model()
     observation, action, first = _windows(length=8)

@@ -15,6 +15,10 @@ from diwa.world_model.image_metrics import mse, psnr, ssim
 from diwa.world_model.model import WorldModel
 from diwa.world_model.rssm import State, kl_divergence
 
+# Standard deviations that an observation counts as being away from its mean, at most: a button that
+# is down for a moment, once in a while, would else decide the whole mean by its timing.
+FAR = 3.0
+
 IMAGE_METRICS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "mse": mse,
     "psnr": psnr,
@@ -26,7 +30,7 @@ IMAGE_METRICS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 class OpenLoop:
     """Open-loop prediction; curves are (H,) float32 over dream length 1..H, means over B."""
 
-    error: dict[str, Tensor]  # per key: mean squared error, normalised units
+    error: dict[str, Tensor]  # per key: mean squared error, normalised units, values cut at `FAR`
     still: dict[str, Tensor]  # per key: the same for predicting that nothing changes
     images: dict[str, dict[str, Tensor]]  # per image key: "mse", "psnr" [dB], "ssim"
     kl: Tensor  # KL(posterior that sees the frame || dreamed prior) [nat]
@@ -77,6 +81,10 @@ def open_loop(
     )
 
 
+def _distance(one: Tensor, other: Tensor) -> Tensor:
+    return (one.clamp(-FAR, FAR) - other.clamp(-FAR, FAR)).square().mean()
+
+
 def _stack(rows: Mapping[str, list[Tensor]]) -> dict[str, Tensor]:
     return {key: torch.stack(values) for key, values in rows.items()}
 
@@ -107,8 +115,8 @@ class _Curves:
         truth = self._truth(self._context + step)
         natural = self._world_model.denormalise(predicted)
         for key, value in predicted.items():
-            self.error[key].append((value - truth[key]).square().mean())
-            self.still[key].append((self._last[key] - truth[key]).square().mean())
+            self.error[key].append(_distance(value, truth[key]))
+            self.still[key].append(_distance(self._last[key], truth[key]))
             if value.dim() == 2:
                 self.vectors[key].append(natural[key])
                 continue
