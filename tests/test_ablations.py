@@ -16,12 +16,13 @@ from diwa.data.dataset import Dataset, DatasetWriter
 from diwa.errors import ConfigError
 from diwa.reward.decoded import DecodedSuccess
 from diwa.sim.tasks import SKILLS, find_task, task_succeeded
-from diwa.train.classifier_stage import split_demos
+from diwa.train.classifier_stage import labelled_latents, split_demos
 from diwa.train.experiment import ExperimentConfig
+from diwa.train.loop import Randomness
 from diwa.train.pipeline import fingerprints, learning_stages
 from diwa.train.progress import NullProgress
 from diwa.train.rewards import decoded_success
-from diwa.train.run import Run, run_stages
+from diwa.train.run import Run, StopFlag, run_stages
 from diwa.world_model.config import InputConfig
 from learning_fixtures import ROOT, pushing_dataset, tiny_experiment, tiny_world_model
 
@@ -119,6 +120,29 @@ def test_decoded_reward_changes_fine_tuning_only(dataset: Dataset, tmp_path: Pat
     with_referee = config.model_copy(update={"referee": tiny_experiment(referee={}).referee})
     judged = _train(tmp_path / "judged", dataset, with_referee).done("finetune").result
     assert judged["exploitation_gap_base"] is not None
+
+
+@pytest.mark.parametrize("dreams", ["recorded", "decoded", "none"])
+def test_classifier_learns_dreams_as_they_are_labelled(dataset: Dataset, dreams: str) -> None:
+    config = _tiny("classifier_training", dreams=dreams, dream_context=2, dream_horizon=20)
+    model = tiny_world_model(
+        inputs=(InputConfig(key="proprio"), InputConfig(key="scene_state", indices=(1,)))
+    )
+    model.decoder.head[-1].weight.data.mul_(3)  # decoded drawers of all kinds
+    ids = [episode.id for episode in dataset.episodes if episode.kind == "play"]
+    random = Randomness(1, CPU)
+    latents, labels = labelled_latents(model, dataset, config, ids, 2000, random, StopFlag())
+    assert len(latents) == len(labels) == 2000
+    window = 22 * 64
+    recorded, dreamed = latents[:window], slice(window, None)
+    decoded = decoded_success(model, dataset, "open_drawer")
+    assert 0 < decoded(latents).mean() < 1
+    same = decoded(latents[dreamed]) == labels[dreamed]
+    assert bool(same.all()) == (dreams == "decoded")
+    if dreams == "recorded":  # the moments that the window went on to
+        truth = labels[:window].view(64, 22)[:, 2:].flatten()
+        assert torch.equal(labels[dreamed], truth[: 2000 - window])
+    assert bool((decoded(recorded) != labels[:window]).any()), "what was seen has its own labels"
 
 
 def test_gate_is_off_only_when_told_so_and_says_it(dataset: Dataset, tmp_path: Path) -> None:

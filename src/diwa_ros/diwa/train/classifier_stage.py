@@ -19,6 +19,7 @@ from diwa.train.latents import observed_and_dreamed
 from diwa.train.loop import LoopState, Randomness, run_loop
 from diwa.train.meter import finite_or_none
 from diwa.train.models import load_world_model, save_classifier
+from diwa.train.rewards import decoded_success
 from diwa.train.run import StageContext, StopFlag
 from diwa.train.windows import WindowSampler, split_episodes
 from diwa.world_model.model import WorldModel
@@ -33,7 +34,7 @@ def labelled_latents(
     random: Randomness,
     stop: StopFlag,
 ) -> tuple[Tensor, Tensor]:
-    """About `count` latents (N, F), half of them dreamed, and their labels (N,) int64."""
+    """About `count` latents (N, F), half of them dreamed where wanted; their labels (N,) int64."""
     settings = config.classifier_training
     keys = [item.key for item in world_model.config.inputs]
     lengths = {episode.id: episode.length for episode in dataset.episodes}
@@ -41,7 +42,12 @@ def labelled_latents(
     seq_len = min(settings.dream_context + settings.dream_horizon, longest)
     sampler = WindowSampler(dataset, episode_ids, keys, seq_len)
     labels = frame_labels(dataset, config, sampler.episode_ids)
-    latents, targets, found = [], [], 0
+    decoded = None
+    if settings.dreams == "decoded":
+        decoded = decoded_success(world_model, dataset, config.task)
+    latents: list[Tensor] = []
+    targets: list[Tensor] = []
+    found = 0
     while found < count:
         stop.check()
         batch = sampler.sample(64, random.cpu)
@@ -55,9 +61,13 @@ def labelled_latents(
             world_model, batch.to(world_model.device), settings.dream_context, random.device
         )
         target = torch.from_numpy(truth).long().to(world_model.device)
-        latents += [seen.flatten(0, 1), dreamed.flatten(0, 1)]
-        targets += [target.flatten(), target[:, settings.dream_context :].flatten()]
-        found += len(targets[-1]) + len(targets[-2])
+        latents.append(seen.flatten(0, 1))
+        targets.append(target.flatten())
+        if settings.dreams != "none":
+            latents.append(dreamed.flatten(0, 1))
+            imagined = target[:, settings.dream_context :] if decoded is None else decoded(dreamed)
+            targets.append(imagined.flatten().long())
+        found = sum(len(part) for part in targets)
     return torch.cat(latents)[:count], torch.cat(targets)[:count]
 
 

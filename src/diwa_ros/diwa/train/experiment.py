@@ -65,6 +65,9 @@ class ClassifierTraining(Config):
     success_tail: PositiveInt = 10  # outcome labels: last frames of a success that count [steps]
     balance: bool = True  # as many successes as others in a batch; else as they come
     use_play: bool = True  # scene labels: learn from play frames too
+    # Dreamed latents are learned from, too. Labelled by what was recorded at that moment, they
+    # teach that a hand far enough along has succeeded; by what they decode to, they do not.
+    dreams: Literal["recorded", "decoded", "none"] = "recorded"
     dream_context: PositiveInt = 1  # observed steps before a dream that gives training latents
     dream_horizon: PositiveInt = 80  # its length [steps]
     latents: PositiveInt = 60_000  # how many of each kind, observed and dreamed
