@@ -32,6 +32,7 @@ OVER_TABLE = -0.13  # [m] beyond this y the arm first backs off, clear of the sl
 RETREAT_Y, RETREAT_Z = -0.16, 0.60  # [m]
 MISS = (0.04, 0.04, 0.02)  # [m] spread of how far a clumsy attempt is off: x, y, z
 POKE_LOW, POKE_HIGH = (-0.08, -0.20, -0.06), (0.08, 0.05, 0.08)  # [m] about a handle
+TO_EDGE = 0.05  # [m] that this box is moved from the drawer's bar towards the table's edge
 ABOVE_Z = 0.58  # [m] from where something is poked at, and where to afterwards
 JOINTS = {SLIDE, DRAWER_JOINT}  # indices into a scene
 
@@ -174,7 +175,7 @@ class PlayGenerator:
 def _handle(entry: int, scene: np.ndarray) -> tuple[np.ndarray, bool]:
     """Where the thing behind a scene entry is touched now [m]; whether with a tilted gripper."""
     if entry == DRAWER_JOINT:
-        return np.array(DRAWER_HANDLE) - (0.0, scene[DRAWER_JOINT], 0.0), False
+        return np.array(DRAWER_HANDLE) - (0.0, scene[DRAWER_JOINT] - TO_EDGE, 0.0), False
     if entry == SLIDE:
         return np.array(SLIDE_HANDLE) - (scene[SLIDE], 0.0, 0.0), False
     if entry == BULB:
