@@ -322,3 +322,12 @@ def test_referee_has_another_seed_than_the_model_it_judges(offset: int) -> None:
     assert config.of_referee().seed == config.seed + offset
     with pytest.raises(pydantic.ValidationError, match="the same model"):
         tiny_experiment(referee={"seed": 0})
+
+
+def test_an_iteration_holds_whole_dreams() -> None:
+    plain = tiny_experiment().model_dump(mode="json")
+    plain["ppo"]["chunks"] = plain["dream"]["max_chunks"]
+    assert ExperimentConfig.model_validate(plain).ppo.chunks == 3
+    plain["ppo"]["chunks"] = 2
+    with pytest.raises(pydantic.ValidationError, match=r"ppo.chunks is 2, dream.max_chunks is 3"):
+        ExperimentConfig.model_validate(plain)

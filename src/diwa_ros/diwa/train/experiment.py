@@ -159,6 +159,16 @@ class ExperimentConfig(Config):
     save_every_s: PositiveFloat = 60.0  # how much work a crash may cost
     claim: bool = True  # False: a rehearsal whose figures say nothing about the method
 
+    @pydantic.model_validator(mode="after")
+    def _whole_dreams(self) -> ExperimentConfig:
+        if self.ppo.chunks < self.dream.max_chunks:
+            raise ValueError(
+                f"ppo.chunks is {self.ppo.chunks}, dream.max_chunks is {self.dream.max_chunks}: "
+                "dreams begin anew in every iteration, so the ends of longer ones would never be "
+                "learned from; raise ppo.chunks, or shorten the dreams"
+            )
+        return self
+
     def of_referee(self) -> ExperimentConfig:
         """The same experiment as the referee's models are trained by."""
         assert self.referee is not None
