@@ -77,39 +77,35 @@ def test_same_seed_plays_the_same_and_reset_forgets(env):
     assert play.label == ""
 
 
-def test_clumsy_play_often_misses():
+def _at_the_drawer(seed, steps=1500, **options):
+    """What is seen while somebody plays with the drawer alone."""
+    skills = ("open_drawer", "close_drawer")
+    play = PlayGenerator(np.random.default_rng(seed), skills, wander=0.0, **options)
     env = PlayTableEnv(PlayTableConfig(blocks=False))
+    observation, _ = env.reset(seed=0)
+    for _ in range(steps):
+        assert options.get("clumsy") != 1.0 or play.label == ""
+        observation, *_ = env.step(play.act(observation["robot_obs"], observation["scene_obs"]))
+        yield observation
+    env.close()
+
+
+def test_clumsy_play_often_misses():
     changes = {}
     for clumsy in (0.0, 1.0):
-        play = PlayGenerator(
-            np.random.default_rng(2), ("open_drawer", "close_drawer"), wander=0.0, clumsy=clumsy
-        )
-        observation, _ = env.reset(seed=0)
         switches, side = 0, False
-        for _ in range(1500):
-            assert clumsy == 0.0 or play.label == ""
-            observation, *_ = env.step(play.act(observation["robot_obs"], observation["scene_obs"]))
+        for observation in _at_the_drawer(2, clumsy=clumsy):
             drawer = observation["scene_obs"][1]
             if drawer > 0.17 or drawer < 0.05:
                 switches += side != bool(drawer > 0.17)
                 side = bool(drawer > 0.17)
         changes[clumsy] = switches
-    env.close()
     assert 0 < changes[1.0] < changes[0.0], changes
 
 
 def test_poking_goes_where_skills_never_go():
-    env = PlayTableEnv(PlayTableConfig(blocks=False))
     below = {}
     for poke in (0.0, 0.9):
-        play = PlayGenerator(
-            np.random.default_rng(3), ("open_drawer", "close_drawer"), wander=0.0, poke=poke
-        )
-        observation, _ = env.reset(seed=0)
-        lowest = []
-        for _ in range(1500):
-            observation, *_ = env.step(play.act(observation["robot_obs"], observation["scene_obs"]))
-            lowest.append(observation["robot_obs"][2])
-        below[poke] = float(np.mean(np.array(lowest) < 0.345))
-    env.close()
+        heights = [seen["robot_obs"][2] for seen in _at_the_drawer(3, poke=poke)]
+        below[poke] = float(np.mean(np.array(heights) < 0.345))
     assert below[0.9] > max(0.03, 3 * below[0.0]), below
