@@ -4,10 +4,10 @@
 
     python benchmarks/results_ablations.py [--settings config/results/ablations.yaml] [--table]
 
-Every variant is the same experiment with a few settings changed, on the same data. Stages that a
-change does not touch are shared; play is that of `make results-lowdim`, and so are its world
-models where they are finished. Every run is a process of its own (`diwa train`), because
-fine-tuning refuses to run where the simulator has been loaded. Everything is kept under
+Every variant is the same run of a suite of skills with a few settings changed, on the same data.
+Stages that a change does not touch are shared, with the suite's own runs too where these are
+finished: the first row is then the suite's. Every run is a process of its own (`diwa train`),
+because fine-tuning refuses to run where the simulator has been loaded. Everything is kept under
 runs/results-ablations; what is finished is not done again.
 """
 
@@ -16,25 +16,26 @@ from __future__ import annotations
 import argparse
 import re
 import statistics
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from result_files import ROOT, Suite, origin, train, write_section
+from result_files import ROOT, origin, train, write_section
 from results_skills import Settings as SkillSettings
+from results_skills import SkillSuite
 
 from diwa.config import Config, load_config
 from diwa.data.dataset import Dataset
 from diwa.errors import ConfigError
 from diwa.files import read_json, write_json
 from diwa.train.experiment import ExperimentConfig
-from diwa.train.pipeline import fingerprints
+from diwa.train.pipeline import STAGES, fingerprints
 from diwa.train.progress import Progress, make_progress
 from diwa.train.run import Run
 from diwa.train.stop import StopFlag, stop_on_signals
 from diwa.train.summary import SkillSummary
 
 COMMAND = "make results-ablations"
-SHARED = ("world_model", "policy", "classifier", "gate")  # where a variant does not change them
 
 
 class Variant(Config):
@@ -52,28 +53,27 @@ class Variant(Config):
 class Settings(Config):
     """What to run; see config/results/ablations.yaml."""
 
-    suite: str  # in config/results: whose experiment, play and seeds these are
+    suite: str  # in config/results: whose experiment, play, seeds and base policies these are
+    skill: str
     variants: tuple[Variant, ...]
     overrides: tuple[str, ...] = ()  # of all variants
 
 
-class Ablations(Suite):
+class Ablations:
     """All runs of the settings in one folder."""
 
     def __init__(self, settings: Settings, folder: Path, shared: Path, progress: Progress) -> None:
         of = load_config(SkillSettings, ROOT / "config/results" / f"{settings.suite}.yaml")
-        super().__init__(of.experiment, of.contract, of.data, shared, progress)
+        self.suite = SkillSuite(of, shared, progress)
         self.settings = settings
         self.seeds = of.seeds
         self.runs = folder
+        self.progress = progress
 
-    def experiment(self, seed: int, variant: Variant) -> ExperimentConfig:
-        """The settings of one run."""
-        return load_config(ExperimentConfig, self.path, self.overrides(seed, variant))
-
-    def overrides(self, seed: int, variant: Variant) -> list[str]:
-        """What a run changes of the experiment."""
-        return [*self.settings.overrides, *variant.overrides, f"seed={seed}"]
+    def overrides(self, seed: int, variant: Variant, steps: int) -> list[str]:
+        """What a run changes of the experiment; `steps` make the base policy."""
+        suite = self.suite.overrides(seed, self.settings.skill, steps)
+        return [*suite, *self.settings.overrides, *variant.overrides]
 
     def run_of(self, seed: int, variant: Variant) -> Run:
         """Where a run is kept."""
@@ -82,26 +82,23 @@ class Ablations(Suite):
     def learn(self, seed: int, variant: Variant, dataset: Dataset) -> None:
         """All stages of one variant; a gate that refuses is a result as well."""
         self.progress.message(f"seed {seed}, {variant.name}")
-        self._share(seed, variant, dataset)
+        steps = self.suite.base_for(seed, self.settings.skill, dataset)
+        overrides = self.overrides(seed, variant, steps)
         run = self.run_of(seed, variant)
-        code = train(self.path, self.overrides(seed, variant), dataset, run)
+        config = load_config(ExperimentConfig, self.suite.path, overrides)
+        self._share(seed, run, fingerprints(config, dataset))
+        code = train(self.suite.path, overrides, dataset, run)
         if code and not measured(run).get("failed"):
             raise ConfigError(f"{run.path}: training ended with code {code}", hint="see above")
 
-    def _share(self, seed: int, variant: Variant, dataset: Dataset) -> None:
-        """Link what others have made of the same inputs: the suite of all skills, the first row."""
-        first = self.settings.variants[0]
-        run, wanted = (
-            self.run_of(seed, variant),
-            fingerprints(self.experiment(seed, variant), dataset),
-        )
-        if variant == first:
-            _link(
-                run, "world_model", self.folder / "world_models" / str(seed), wanted["world_model"]
-            )
-            return
-        for name in SHARED:
-            _link(run, name, self.run_of(seed, first).stage_dir(name), wanted[name])
+    def _share(self, seed: int, run: Run, wanted: Mapping[str, str]) -> None:
+        """Link what the suite and the first variant have made of the same inputs."""
+        first = self.run_of(seed, self.settings.variants[0])
+        others = [self.suite.run_of(seed, self.settings.skill), first]
+        for stage in (name for name in STAGES if name in wanted):
+            for other in others:
+                if other.path != run.path:
+                    _link(run, stage, other.stage_dir(stage), wanted[stage])
 
     def outcomes(self) -> dict[str, dict[int, dict[str, Any]]]:
         """What the runs found, by variant and seed."""
@@ -123,11 +120,15 @@ class Ablations(Suite):
 
 def _link(run: Run, stage: str, finished: Path, fingerprint: str) -> None:
     """Take a stage from another run where that is finished and of the same inputs."""
-    link, record = run.stage_dir(stage), finished / "done.json"
-    same = record.exists() and read_json(record)["fingerprint"] == fingerprint
-    if link.is_symlink() and not same:
+
+    def fits(folder: Path) -> bool:
+        record = folder / "done.json"
+        return record.exists() and read_json(record)["fingerprint"] == fingerprint
+
+    link = run.stage_dir(stage)
+    if link.is_symlink() and not fits(link):
         link.unlink()
-    elif same and not link.exists():
+    if fits(finished) and not link.exists():
         link.parent.mkdir(parents=True, exist_ok=True)
         link.symlink_to(finished.resolve(), target_is_directory=True)
 
@@ -211,7 +212,7 @@ def main() -> None:
         "--shared",
         type=Path,
         default=ROOT / "runs/results-lowdim",
-        help="of all skills: has the play, and world models (%(default)s)",
+        help="of the suite: has the play, the models and the base policies (%(default)s)",
     )
     parser.add_argument("--seeds", nargs="+", type=int, help="only these")
     parser.add_argument("--table", action="store_true", help="only write what there is")
@@ -222,7 +223,7 @@ def main() -> None:
     try:
         if not arguments.table:
             with stop_on_signals(StopFlag()) as stop:
-                dataset = ablations.collect(stop)
+                dataset = ablations.suite.collect(stop)
             for seed in arguments.seeds or ablations.seeds:
                 for variant in settings.variants:
                     ablations.learn(seed, variant, dataset)

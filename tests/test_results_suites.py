@@ -17,10 +17,12 @@ import pytest
 from diwa.config import load_config
 from diwa.data.contract import load_contract
 from diwa.sim.tasks import SKILLS
+from diwa.train.experiment import ExperimentConfig
+from diwa.train.pipeline import fingerprints
 from diwa.train.progress import NullProgress
 from learning_fixtures import ROOT
 
-MODULES = ("result_files", "results_skills", "skill_tables")
+MODULES = ("result_files", "results_skills", "skill_tables", "results_ablations")
 
 
 @pytest.fixture
@@ -140,3 +142,44 @@ def test_first_base_policy_beyond_the_range_ends_the_search(
     assert suite.base_for(42, "open_drawer", None) == 20
     assert suite.base_for(42, "open_drawer", None) == 20  # and is not tried again
     assert tried == [10, 20, 30]
+
+
+def test_variants_share_what_they_do_not_change(
+    scripts: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = scripts.results_ablations
+    settings = load_config(module.Settings, ROOT / "config/results/ablations.yaml")
+    ablations = module.Ablations(
+        settings, tmp_path / "variants", tmp_path / "suite", NullProgress()
+    )
+    monkeypatch.setattr(ablations.suite, "base_for", lambda *_: 550)
+    dataset = SimpleNamespace(hash="some play")
+
+    def train(path: Path, overrides: list[str], _: Any, run: Any) -> int:
+        """All stages that are not there already; their results tell who made them."""
+        config = load_config(ExperimentConfig, path, overrides)
+        assert config.policy_training.steps == 550 and config.online is None
+        for stage, mark in fingerprints(config, dataset).items():
+            folder = run.stage_dir(stage)
+            if not (folder / "done.json").exists():
+                folder.mkdir(parents=True, exist_ok=True)
+                record = {"fingerprint": mark, "by": run.path.name}
+                (folder / "done.json").write_text(json.dumps(record))
+        return 0
+
+    monkeypatch.setattr(module, "train", train)
+    suite = ablations.suite
+    seed = suite.settings.seeds[0]
+    run = suite.run_of(seed, settings.skill)
+    train(suite.path, [*suite.overrides(seed, settings.skill, 550), "online=null"], dataset, run)
+    made = {}
+    for variant in settings.variants:
+        ablations.learn(seed, variant, dataset)
+        stages = ablations.run_of(seed, variant).path / "stages"
+        made[variant.name] = {
+            path.name for path in stages.iterdir() if not path.is_symlink() and path.name != "data"
+        }
+    assert made.pop("as configured") == set(), "the suite has run it"
+    assert made["no cloning term"] == {"finetune", "evaluate"}
+    assert made["under-trained world model, no gate"] >= {"world_model", "policy", "classifier"}
+    assert all({"finetune", "evaluate"} <= stages for stages in made.values())
