@@ -129,8 +129,23 @@ def train_classifier(
         context.stop,
     )
     context.progress.advance()
+    classifier = _fit(context, config, latents, labels)
+    with torch.no_grad():
+        figures = _measure(classifier(held), held_labels)
+    context.metrics.log(settings.steps, **figures)
+    result = {name: finite_or_none(value) for name, value in figures.items()}
+    facts = {**meta, "task": config.task, "held_out": result}
+    save_classifier(context.directory / "model", classifier, world_model.config.feat, facts)
+    return result
+
+
+def _fit(
+    context: StageContext, config: ExperimentConfig, latents: Tensor, labels: Tensor
+) -> SuccessClassifier:
+    """A classifier of latents (N, F) by labels (N,); carries on where it was stopped."""
+    settings, device = config.classifier_training, latents.device
     torch.manual_seed(config.seed + 21)
-    classifier = SuccessClassifier(config.classifier, world_model.config.feat).to(device)
+    classifier = SuccessClassifier(config.classifier, latents.shape[-1]).to(device)
     optimiser = torch.optim.Adam(classifier.parameters(), lr=settings.lr, fused=True)
     random = Randomness(config.seed + 22, device)
     state = LoopState({"classifier": classifier}, {"optimiser": optimiser}, {"random": random})
@@ -154,17 +169,15 @@ def train_classifier(
         return {"loss": float(loss.detach())}
 
     run_loop(context, "success classifier", settings.steps, state, step)
-    with torch.no_grad():
-        probability = classifier(held)
-    precision, recall = precision_recall(probability, held_labels, 0.5)
-    figures = {
-        "auc": area_under_roc(probability, held_labels),
+    return classifier
+
+
+def _measure(probability: Tensor, labels: Tensor) -> dict[str, float]:
+    """How well probabilities (N,) tell held-out labels (N,)."""
+    precision, recall = precision_recall(probability, labels, 0.5)
+    return {
+        "auc": area_under_roc(probability, labels),
         "precision": precision,
         "recall": recall,
-        "positives": float(held_labels.float().mean()),
+        "positives": float(labels.float().mean()),
     }
-    context.metrics.log(settings.steps, **figures)
-    result = {name: finite_or_none(value) for name, value in figures.items()}
-    facts = {**meta, "task": config.task, "held_out": result}
-    save_classifier(context.directory / "model", classifier, world_model.config.feat, facts)
-    return result

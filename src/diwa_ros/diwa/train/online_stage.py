@@ -90,13 +90,8 @@ def finetune_online(
             curve.points.append([float(score.simulator_steps), score.success])
             return score
 
-        ppo = config.ppo.model_copy(
-            update={
-                "iterations": settings.iterations,
-                "chunks": settings.chunks,
-                "eval_every": settings.eval_every,
-            }
-        )
+        fields = ("iterations", "chunks", "eval_every")
+        ppo = config.ppo.model_copy(update={name: getattr(settings, name) for name in fields})
         keeper = improve(
             context,
             "fine-tuning in the simulator",
