@@ -195,3 +195,12 @@ def test_a_threshold_never_reached_is_no_success() -> None:
     model = tiny_world_model()
     judge = DecodedSuccess(model, "scene_state", 1, 1e9, above=True)
     assert judge(torch.randn(5, model.config.feat)).tolist() == [0.0] * 5
+
+
+def test_learning_ends_with_a_score_that_is_enough(dataset: Dataset, tmp_path: Path) -> None:
+    config = _tiny("ppo", enough=0.0)
+    assert config.ppo.iterations > config.ppo.eval_every
+    run = _train(tmp_path / "run", dataset, config)
+    log = (run.stage_dir("finetune") / "metrics.jsonl").read_text().splitlines()
+    steps = [json.loads(line)["step"] for line in log]
+    assert max(steps) == config.ppo.eval_every - 1

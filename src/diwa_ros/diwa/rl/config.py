@@ -59,5 +59,7 @@ class PPOConfig(Config):
     eval_every: PositiveInt = 10  # iterations between greedy evaluations in the dream
     eval_dreams: PositiveInt = 256
     patience: PositiveInt | None = None  # evaluations without a new best before stopping early
+    # A held-out score that ends the learning: beyond it dreams teach little but the model's errors.
+    enough: Share | None = None
     collapse_drop: Share = 0.3  # a score this far below the best one: back to the best weights
     max_rollbacks: Annotated[int, pydantic.Field(ge=0)] = 3

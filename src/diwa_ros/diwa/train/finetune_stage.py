@@ -53,6 +53,7 @@ def finetune(
         config.ppo,
         base=base,
         seed=config.seed + 40,
+        enough=config.ppo.enough,
     )
     require_no_simulator()
     facts = {**meta, "finetuned_iterations": keeper.iteration}
