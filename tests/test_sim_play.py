@@ -109,3 +109,15 @@ def test_poking_goes_where_skills_never_go():
         heights = [seen["robot_obs"][2] for seen in _at_the_drawer(3, poke=poke)]
         below[poke] = float(np.mean(np.array(heights) < 0.345))
     assert below[0.9] > max(0.03, 3 * below[0.0]), below
+
+
+def test_shaking_is_of_the_hand_and_changes_no_other_play():
+    def turned(**options):
+        """Mean change of rotation from step to step [rad]."""
+        angles = [seen["robot_obs"][3:6] for seen in _at_the_drawer(4, steps=600, **options)]
+        change = np.diff(np.array(angles), axis=0)
+        return float(np.abs((change + np.pi) % (2 * np.pi) - np.pi).mean())
+
+    plain = turned()
+    assert turned(shaky=0.0) == plain
+    assert turned(shaky=1.0) > 2 * plain

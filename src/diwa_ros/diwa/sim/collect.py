@@ -53,6 +53,7 @@ class CollectConfig(Config):
     clumsy: Share = 0.5  # of the skills tried in play, those that are tried centimetres off
     wander: Share = 0.2
     poke: Share = 0.0  # of what is done in play: moving about near handles, for no purpose
+    shaky: Share = 0.0  # of what is done in play: with a shaking hand, as weak policies do it
     demos: Count = 10  # successful demonstrations per skill
     demo_noise: Annotated[float, pydantic.Field(ge=0)] | None = None  # on actions; None: varied
     linger: Count = 8  # control steps that a demonstration goes on after its success
@@ -204,6 +205,7 @@ def _play(rollout: Rollout, config: CollectConfig, contract: Contract, index: in
         config.clumsy,
         action=contract.action,
         poke=config.poke,
+        shaky=config.shaky,
     )
     rollout.begin(config.seed + index, "")
     for _ in range(config.play_steps):

@@ -31,6 +31,7 @@ REACH = (0.36, 0.72)  # [m] horizontal distance from the arm's base while wander
 OVER_TABLE = -0.13  # [m] beyond this y the arm first backs off, clear of the slider's handle
 RETREAT_Y, RETREAT_Z = -0.16, 0.60  # [m]
 MISS = (0.04, 0.04, 0.02)  # [m] spread of how far a clumsy attempt is off: x, y, z
+SHAKE = (0.25, 0.3), (0.7, 1.0)  # least and most: noise on actions, share of it on rotation
 POKE_LOW, POKE_HIGH = (-0.08, -0.20, -0.06), (0.08, 0.05, 0.08)  # [m] about a handle
 TO_EDGE = 0.05  # [m] that this box is moved from the drawer's bar towards the table's edge
 ABOVE_Z = 0.58  # [m] from where something is poked at, and where to afterwards
@@ -48,6 +49,8 @@ class PlayGenerator:
             too, and a world model knows only what play has shown it.
         poke: share of moving about near a handle or button for no purpose: in front of it, below
             it, past it. Policies get there, scripted skills do not.
+        shaky: share of things that are done with a shaking hand. Policies that have learned little
+            shake, and a world model that has never seen it does not know where it leads.
         rest: probability to stand still for a while between two things, in free space.
         style: how every skill is done; None: a random style for each.
         action: units of the actions.
@@ -63,6 +66,7 @@ class PlayGenerator:
         style: SkillStyle | None = None,
         action: ActionSpec | None = None,
         poke: float = 0.0,
+        shaky: float = 0.0,
     ) -> None:
         for skill in skills:
             find_task(skill)
@@ -71,6 +75,7 @@ class PlayGenerator:
         self._wander = wander
         self._clumsy = clumsy
         self._poke = poke
+        self._shaky = shaky
         self._rest = rest
         self._style = style
         self._spec = action or ActionSpec()
@@ -114,6 +119,9 @@ class PlayGenerator:
     def _choose(self, target: np.ndarray, scene: np.ndarray) -> WaypointFollower:
         """Begin something new, from the desired pose `target` (6,)."""
         style = self._style or SkillStyle.sample(self._rng)
+        if self._shaky > 0 and self._rng.random() < self._shaky:
+            noise, turn = self._rng.uniform(*SHAKE)
+            style = replace(style, noise=float(noise), turn_noise=float(turn))
         if target[1] > OVER_TABLE:
             pose = np.array([target[0], RETREAT_Y, max(target[2], RETREAT_Z), *DOWN])
             waypoints = [Waypoint(pose, self._gripper)]

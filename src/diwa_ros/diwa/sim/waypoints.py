@@ -18,7 +18,6 @@ from diwa.data.contract import ActionSpec
 OPEN, CLOSED = 1.0, -1.0
 ARRIVED_M, ARRIVED_RAD = 0.006, 0.03
 TURN_LIMIT = 0.8  # of a unit, before noise
-TURN_NOISE = 0.3  # rotation noise per position noise
 LEASH_M = 0.045  # a little shorter than the safety filter's, which then has nothing to do
 FOLLOW = np.array([0.46] * 3 + [0.56] * 3)  # share of the way to its target in one step, fitted
 CORRECTION = 0.1  # share of an unexpected motion taken as an error of the estimated target
@@ -31,7 +30,8 @@ class SkillStyle:
 
     Attributes:
         speed: of the desired TCP position, 1 is 0.6 m/s.
-        noise: standard deviation on each position action; 0.3 of it on rotation.
+        noise: standard deviation on each position action.
+        turn_noise: share of `noise` on each rotation action.
         approach: (x, y, z) offset of the points in free space [m].
         lateral: where along a handle or button it is touched, -1 to 1.
         yaw: turn of the gripper about the vertical [rad].
@@ -42,6 +42,7 @@ class SkillStyle:
 
     speed: float = 0.7
     noise: float = 0.0
+    turn_noise: float = 0.3
     approach: tuple[float, float, float] = (0.0, 0.0, 0.0)
     lateral: float = 0.0
     yaw: float = 0.0
@@ -141,7 +142,8 @@ class WaypointFollower:
             self._rest -= 1
             return action.astype(np.float32)
         action[:6] = self._motion(target, waypoint)
-        action[:6] += self._style.noise * self._rng.normal(size=6) * ([1.0] * 3 + [TURN_NOISE] * 3)
+        scale = self._style.noise * np.array([1.0] * 3 + [self._style.turn_noise] * 3)
+        action[:6] += scale * self._rng.normal(size=6)
         action = np.clip(action, -1.0, 1.0)
         unit = self._spec.position_m_per_unit
         action[:3] = shorten_to_leash(action[:3] * unit, target[:3] - measured[:3], LEASH_M) / unit
