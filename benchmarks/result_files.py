@@ -4,25 +4,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 
 from diwa.data.contract import load_contract
 from diwa.data.dataset import Dataset
+from diwa.errors import ConfigError
 from diwa.files import write_text
 from diwa.sim.collect import CollectConfig, collect_dataset
 from diwa.train.progress import Progress
 from diwa.train.run import Run
-from diwa.train.stop import EXIT_INTERRUPTED, Interrupted, StopFlag
+from diwa.train.stop import EXIT_INTERRUPTED, Interrupted, StopFlag, stop_on_signals
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "docs/results.md"
+EXIT_MISTAKE = 2
 
 
 class Suite:
@@ -67,10 +70,31 @@ def train(experiment: Path, overrides: Sequence[str], dataset: Dataset, run: Run
         Interrupted: the process was asked to stop.
     """
     folders = ["--config", str(experiment), "--data", str(dataset.path), "--run", str(run.path)]
-    ended = subprocess.run([sys.executable, "-m", "diwa.cli", "train", *folders, *overrides])
-    if ended.returncode == EXIT_INTERRUPTED:
+    command = [sys.executable, "-m", "diwa.cli", "train", *folders, *overrides]
+    with stop_on_signals(StopFlag()) as stop, subprocess.Popen(command) as process:
+        told = False
+        while process.poll() is None:
+            if stop and not told:  # Ctrl-C reaches both; a signal to this process alone does not
+                process.terminate()
+                told = True
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(0.5)
+    if stop or process.returncode == EXIT_INTERRUPTED:
         raise Interrupted("the training was stopped")
-    return ended.returncode
+    return process.returncode
+
+
+def run_command(main: Callable[[], None]) -> int:
+    """Exit code of a suite's `main`: one line for what a user can mend, and for being stopped."""
+    try:
+        main()
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return EXIT_MISTAKE
+    except (Interrupted, KeyboardInterrupt):
+        print("stopped; the same command goes on from what was saved", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    return 0
 
 
 def origin(command: str) -> dict[str, str]:

@@ -16,11 +16,12 @@ from __future__ import annotations
 import argparse
 import re
 import statistics
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from result_files import ROOT, origin, train, write_section
+from result_files import ROOT, origin, run_command, train, write_section
 from results_skills import Settings as SkillSettings
 from results_skills import SkillSuite
 
@@ -235,4 +236,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command(main))

@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import sys
 
+from result_files import run_command
 from results_skills import main
 
 if __name__ == "__main__":
-    main(["lowdim", *sys.argv[1:]])
+    sys.exit(run_command(lambda: main(["lowdim", *sys.argv[1:]])))

@@ -14,12 +14,13 @@ Everything is kept under runs/results-SUITE; what is finished is not done again.
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import pydantic
-from result_files import ROOT, Suite, train
+from result_files import ROOT, Suite, run_command, train
 from skill_tables import Outcomes, publish
 from torch import nn
 
@@ -212,4 +213,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command(main))

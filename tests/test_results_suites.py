@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ import pytest
 
 from diwa.config import load_config
 from diwa.data.contract import load_contract
+from diwa.errors import ConfigError
 from diwa.sim.tasks import SKILLS
 from diwa.train.experiment import ExperimentConfig
 from diwa.train.pipeline import fingerprints
@@ -183,3 +185,33 @@ def test_variants_share_what_they_do_not_change(
     assert made["no cloning term"] == {"finetune", "evaluate"}
     assert made["under-trained world model, no gate"] >= {"world_model", "policy", "classifier"}
     assert all({"finetune", "evaluate"} <= stages for stages in made.values())
+
+
+def test_stopping_a_suite_stops_its_training(
+    scripts: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A signal to the suite's process alone; the training saves, ends with 130, and says so."""
+    sign = tmp_path / "saved"
+    fake = tmp_path / "python"
+    lines = ["#!/bin/sh", f"trap 'touch {sign}; exit 130' TERM", f"kill -TERM {os.getpid()}"]
+    fake.write_text("\n".join([*lines, "for i in $(seq 100); do sleep 0.1; done\n"]))
+    fake.chmod(0o755)
+    monkeypatch.setattr(scripts.result_files.sys, "executable", str(fake))
+    run, data = SimpleNamespace(path=tmp_path), SimpleNamespace(path=tmp_path)
+
+    def suite() -> None:
+        scripts.result_files.train(tmp_path / "experiment.yaml", [], data, run)
+
+    assert scripts.result_files.run_command(suite) == 130
+    assert sign.exists()
+
+
+def test_a_users_mistake_is_one_line(
+    scripts: SimpleNamespace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def mistaken() -> None:
+        raise ConfigError("skills", got="juggling", expected="a skill")
+
+    assert scripts.result_files.run_command(mistaken) == 2
+    printed = capsys.readouterr().err
+    assert "juggling" in printed and "Traceback" not in printed
