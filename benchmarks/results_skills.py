@@ -53,6 +53,7 @@ class Settings(Config):
     base_range: tuple[Rate, Rate]
     tuning_episodes: int
     tuning_seed: int
+    online_seeds: tuple[int, ...] = ()  # those with the baseline in the simulator: up to an hour
     overrides: tuple[str, ...] = ()
     referee: bool = True  # each seed is judged by the world model of another one
 
@@ -71,6 +72,8 @@ class SkillSuite(Suite):
     def overrides(self, seed: int, skill: str, steps: int | None) -> list[str]:
         """What a run changes of the experiment."""
         overrides = [*self.settings.overrides, f"seed={seed}", f"task={skill}"]
+        if seed in self.settings.online_seeds:
+            overrides.append("online={}")
         seeds = self.settings.seeds
         if self.settings.referee and len(seeds) > 1:
             other = seeds[1] if seed == seeds[0] else seeds[0]

@@ -61,15 +61,16 @@ def _judged(results: Iterable[Mapping[str, Any]]) -> str:
 
 
 def _steps(results: Iterable[Mapping[str, Any] | None]) -> str:
+    """What the baseline in the simulator needed, of the seeds that it was run with."""
     texts = []
     for result in results:
         if result is None:
-            texts.append("not run")
-        elif result["steps_to_match"] is None:
-            texts.append(f"> {result['simulator_steps']:,}")
+            continue
+        if result["steps_to_match"] is None:
+            texts.append(f"> {result['simulator_steps']:,} (best {result['best']:.0%})")
         else:
             texts.append(f"{result['steps_to_match']:,}")
-    return ", ".join(texts)
+    return ", ".join(texts) or "not run"
 
 
 def publish(name: str, settings: Mapping[str, Any], outcomes: Outcomes) -> None:
@@ -88,6 +89,10 @@ def publish(name: str, settings: Mapping[str, Any], outcomes: Outcomes) -> None:
         }
         for seed in seeds
     }
+    online = {
+        skill: {str(seed): item["online"] for seed, item in found.items() if item["online"]}
+        for skill, found in outcomes.items()
+    }
     stages: dict[str, float] = {}
     for found in outcomes.values():
         for item in found.values():
@@ -95,7 +100,8 @@ def publish(name: str, settings: Mapping[str, Any], outcomes: Outcomes) -> None:
     hours = sum(stages.values()) / 3600
     facts = {**about, "settings": settings, "hours": hours}
     skills = {skill: item.model_dump(mode="json") for skill, item in pooled.items()}
-    write_json(ROOT / f"docs/results/{name}.json", {**facts, "skills": skills, "seeds": per_seed})
+    figures = {**facts, "skills": skills, "seeds": per_seed, "online": online}
+    write_json(ROOT / f"docs/results/{name}.json", figures)
     text = (
         f"`{command}`, commit {about['commit']}, {about['machine']}; all stages together "
         f"{hours:.1f} hours of processes"

@@ -50,7 +50,7 @@ def _suite(scripts: SimpleNamespace, name: str, folder: Path, **changes: Any) ->
     return scripts.results_skills.SkillSuite(settings, folder, NullProgress())
 
 
-def _outcome(judge: float | None) -> dict[str, Any]:
+def _outcome(judge: float | None, online: dict[str, Any] | None = None) -> dict[str, Any]:
     return {
         "evaluate": {"base": [True, False, False, False], "adapted": [True, True, True, False]},
         "finetune": {
@@ -60,7 +60,7 @@ def _outcome(judge: float | None) -> dict[str, Any]:
             "judged_adapted": 0.9 if judge is None else judge,
             "exploitation_gap_adapted": None if judge is None else 0.9 - judge,
         },
-        "online": None,
+        "online": online,
         "seconds": {"a model that all share": 3600.0, f"of this run {judge}": 600.0},
     }
 
@@ -79,6 +79,14 @@ def test_suites_are_complete(scripts: SimpleNamespace, name: str, tmp_path: Path
             assert item.key in {"proprio", *contract.observations}
     marks = (ROOT / "docs/results.md").read_text()
     assert marks.count(f"<!-- {name}: begin -->") == marks.count(f"<!-- {name}: end -->") == 1
+
+
+def test_baseline_in_the_simulator_is_run_where_wanted(
+    scripts: SimpleNamespace, tmp_path: Path
+) -> None:
+    suite = _suite(scripts, "lowdim", tmp_path, online_seeds=(43,))
+    found = {seed: suite.experiment(seed, "open_drawer", None).online for seed in (42, 43, 44)}
+    assert [seed for seed, online in found.items() if online is not None] == [43]
 
 
 def test_next_seed_is_the_referee_only_where_wanted(
@@ -102,8 +110,11 @@ def test_next_seed_is_the_referee_only_where_wanted(
 
 
 def test_table_goes_into_the_suites_own_section(scripts: SimpleNamespace) -> None:
+    matched = {"steps_to_match": 2304, "simulator_steps": 4608, "best": 0.9}
+    missed = {"steps_to_match": None, "simulator_steps": 9216, "best": 0.7}
     outcomes = {
-        "open_drawer": {42: _outcome(0.6), 43: _outcome(0.8)},
+        "open_drawer": {42: _outcome(0.6, matched), 43: _outcome(0.8)},
+        "close_drawer": {42: _outcome(0.6, matched), 43: _outcome(0.8, missed)},
         "a_skill": {42: _outcome(None)},
     }
     scripts.skill_tables.publish("vision", {"skills": []}, outcomes)
@@ -113,12 +124,15 @@ def test_table_goes_into_the_suites_own_section(scripts: SimpleNamespace) -> Non
     assert "old" not in section and "`make results-vision`" in section
     rows = [line for line in section.splitlines() if line.startswith("| `")]
     assert rows[0].startswith("| `open_drawer` | 2 | 25% | 75% | +50 ")
-    assert "| 70% | 90% | 0 | not run, not run |" in rows[0]
-    assert "| no referee | 90% | 0 | not run |" in rows[1]
+    assert "| 70% | 90% | 0 | 2,304 |" in rows[0]
+    assert "| 70% | 90% | 0 | 2,304, > 9,216 (best 70%) |" in rows[1]
+    assert "| no referee | 90% | 0 | not run |" in rows[2]
     assert "25.0% | 75.0% | +50.0" in section
     facts = json.loads((scripts.document.parent / "results/vision.json").read_text())
     assert facts["hours"] == 1.5, "what runs share counts once"
-    assert set(facts["seeds"]) == {"42", "43"} and set(facts["seeds"]["43"]) == {"open_drawer"}
+    assert set(facts["seeds"]) == {"42", "43"}
+    assert set(facts["seeds"]["43"]) == {"open_drawer", "close_drawer"}
+    assert facts["online"]["open_drawer"] == {"42": matched} and not facts["online"]["a_skill"]
     assert facts["skills"]["open_drawer"]["adapted"] == 0.75
 
 
@@ -171,7 +185,7 @@ def test_variants_share_what_they_do_not_change(
 
     monkeypatch.setattr(module, "train", train)
     suite = ablations.suite
-    seed = suite.settings.seeds[0]
+    seed = suite.settings.online_seeds[0]
     run = suite.run_of(seed, settings.skill)
     train(suite.path, [*suite.overrides(seed, settings.skill, 550), "online=null"], dataset, run)
     made = {}
