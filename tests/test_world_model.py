@@ -269,13 +269,22 @@ def test_paper_sized_vision_model_has_the_papers_sizes() -> None:
             InputConfig(key="rgb_static", **camera),
             InputConfig(key="rgb_gripper", **camera),
             InputConfig(key="proprio", encoder="none", recon_scale=0.0, normalise="minmax"),
-        )
+        ),
+        shared_projection=True,
+        initialise="xavier",
     )
     model = WorldModel(config, unit_statistics(), NEUTRAL)
     assert config.feat == 2048
     assert model.encoder.size == 1554
     count = sum(parameter.numel() for parameter in model.parameters())
-    assert 38e6 < count < 46e6, count
+    assert 39.8e6 < count < 40.0e6, count
+    for part in (model.encoder, model.decoder):
+        for module in part.modules():
+            if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
+                assert module.bias is not None and not module.bias.any()
+                fan = nn.init._calculate_fan_in_and_fan_out(module.weight)
+                spread = float(module.weight.detach().std())
+                assert spread == pytest.approx((2 / sum(fan)) ** 0.5, rel=0.05), module
     observation = {
         "rgb_static": torch.randint(0, 255, (1, 2, 64, 64, 3), dtype=torch.uint8),
         "rgb_gripper": torch.randint(0, 255, (1, 2, 64, 64, 3), dtype=torch.uint8),

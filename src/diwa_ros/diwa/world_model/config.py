@@ -1,6 +1,6 @@
 # Copyright 2026 The DiWA for ROS 2 authors
 # SPDX-License-Identifier: Apache-2.0
-"""Sizes and weights of the world model. Defaults are the vision model of the DiWA paper."""
+"""Sizes and weights of the world model; sizes default to the vision model of the DiWA paper."""
 
 from __future__ import annotations
 
@@ -42,6 +42,8 @@ class WorldModelConfig(Config):
     embed: PositiveInt = 1536  # joint size of what the encoders give
     mlp_units: tuple[PositiveInt, ...] = (400,)  # hidden layers of vector encoders and decoders
     cnn_depth: PositiveInt = 48
+    shared_projection: bool = False  # one first layer for the decoders of all cameras (the paper)
+    initialise: Literal["torch", "xavier"] = "torch"  # encoders and decoders; the RSSM is Xavier's
     # Of the frames of a training step, those whose images are decoded, drawn anew each time.
     image_share: Annotated[float, pydantic.Field(gt=0, le=1)] = 1.0
     start_from_observation: bool = False  # an episode's first `deter` comes from its first frame

@@ -14,12 +14,17 @@ from diwa.world_model.encoders import mlp
 
 
 class CnnDecoder(nn.Module):
-    """Linear, then four stride-2 transposed convolutions: 1 -> 5 -> 13 -> 30 -> 64 px."""
+    """Linear, then four stride-2 transposed convolutions: 1 -> 5 -> 13 -> 30 -> 64 px.
 
-    def __init__(self, feat: int, depth: int) -> None:
+    Args:
+        feat: size of a latent; None: what comes has been through the Linear already.
+        depth: channels of the last but one layer.
+    """
+
+    def __init__(self, feat: int | None, depth: int) -> None:
         super().__init__()
         self.width = 32 * depth
-        self.project = nn.Linear(feat, self.width)
+        self.project = nn.Identity() if feat is None else nn.Linear(feat, self.width)
         channels = (self.width, 4 * depth, 2 * depth, depth, 3)
         kernels = (5, 5, 6, 6)
         layers: list[nn.Module] = []
@@ -31,7 +36,7 @@ class CnnDecoder(nn.Module):
         self.layers = nn.Sequential(*layers[:-1])
 
     def forward(self, feat: Tensor) -> Tensor:
-        """(..., F) -> (..., 64, 64, 3) float32, normalised image in about [-1, 1]."""
+        """(..., F or width) -> (..., 64, 64, 3) float32, normalised image in about [-1, 1]."""
         image = self.layers[1:](self._first(self.project(feat))).permute(0, 2, 3, 1)
         return image.reshape(*feat.shape[:-1], *image.shape[1:])
 
@@ -54,13 +59,11 @@ class Decoder(nn.Module):
         super().__init__()
         used = [item for item in config.inputs if item.recon_scale > 0]
         self.vectors = {item.key: sizes[item.key] for item in used if item.encoder != "cnn"}
-        self.images = nn.ModuleDict(
-            {
-                item.key: CnnDecoder(config.feat, config.cnn_depth)
-                for item in used
-                if item.encoder == "cnn"
-            }
-        )
+        cameras = [item.key for item in used if item.encoder == "cnn"]
+        shared = config.shared_projection and bool(cameras)
+        self.shared = nn.Linear(config.feat, 32 * config.cnn_depth) if shared else nn.Identity()
+        size = None if shared else config.feat
+        self.images = nn.ModuleDict({key: CnnDecoder(size, config.cnn_depth) for key in cameras})
         total = sum(self.vectors.values())
         self.head = mlp(config.feat, config.mlp_units, total) if total else None
 
@@ -70,7 +73,8 @@ class Decoder(nn.Module):
 
     def decode_images(self, feat: Tensor) -> dict[str, Tensor]:
         """(..., F) -> normalised prediction of each image key, (..., 64, 64, 3)."""
-        return {key: decoder(feat).float() for key, decoder in self.images.items()}
+        shared = self.shared(feat)
+        return {key: decoder(shared).float() for key, decoder in self.images.items()}
 
     def decode_vectors(self, feat: Tensor) -> dict[str, Tensor]:
         """(..., F) -> normalised prediction of each vector key, (..., size)."""

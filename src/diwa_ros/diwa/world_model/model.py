@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from diwa.world_model.config import WorldModelConfig
 from diwa.world_model.decoders import Decoder
 from diwa.world_model.encoders import Encoder, Normaliser, Statistics
+from diwa.world_model.initialise import initialise_xavier
 from diwa.world_model.rssm import RSSM, Observed, State, kl_divergence
 
 
@@ -49,6 +50,9 @@ class WorldModel(nn.Module):
         self.encoder = Encoder(config, sizes)
         self.rssm = RSSM(config, self.encoder.size, neutral_action)
         self.decoder = Decoder(config, sizes)
+        if config.initialise == "xavier":
+            self.encoder.apply(initialise_xavier)
+            self.decoder.apply(initialise_xavier)
         self.recon_scales = {item.key: item.recon_scale for item in config.inputs}
 
     def _normaliser(self, key: str) -> Normaliser:

@@ -17,6 +17,7 @@ from torch.nn import functional
 from diwa.world_model.config import WorldModelConfig
 from diwa.world_model.fast_dream import DreamLayers, dream_ahead
 from diwa.world_model.fused import FilterSizes, FilterWeights, FusedFilter
+from diwa.world_model.initialise import initialise_xavier
 from diwa.world_model.sampling import sample_one_hot
 
 
@@ -85,7 +86,7 @@ class RSSM(nn.Module):
             if config.start_from_observation
             else None
         )
-        self.apply(_initialise)
+        self.apply(initialise_xavier)
 
     def initial(self, batch_size: int) -> State:
         """The state before anything was seen: zeros, shapes (B, D) and (B, S, C)."""
@@ -274,15 +275,3 @@ def _cpu_precision() -> torch.dtype | None:
 def kl_divergence(post: Tensor, prior: Tensor) -> Tensor:
     """KL(post || prior) of (..., S, C) log-probabilities, summed over the variables: (...)."""
     return (post.exp() * (post - prior)).sum(dim=(-2, -1))
-
-
-def _initialise(module: nn.Module) -> None:
-    if isinstance(module, nn.Linear):
-        nn.init.xavier_uniform_(module.weight)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
-    elif isinstance(module, nn.GRUCell):
-        nn.init.xavier_uniform_(module.weight_ih)
-        nn.init.orthogonal_(module.weight_hh)
-        nn.init.zeros_(module.bias_ih)
-        nn.init.zeros_(module.bias_hh)
