@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -28,8 +27,8 @@ from diwa.train.policy_stage import train_policy
 from diwa.train.progress import NullProgress, make_progress
 from diwa.train.results import CHECKPOINT, write_results
 from diwa.train.run import Run, Stage, StageContext, run_stages
-from diwa.train.stop import StopFlag
-from diwa.train.team import Team
+from diwa.train.stop import StopFlag, stop_on_signals
+from diwa.train.team import Team, own_device
 from diwa.train.world_model_stage import train_world_model
 
 REFEREE_STAGES = ("referee_world_model", "referee_classifier")  # where a referee is configured
@@ -137,7 +136,8 @@ def learning_stages(
     def fit(name: str, context: StageContext, settings: ExperimentConfig) -> Mapping[str, Any]:
         order = {"stage": name, "directory": str(context.directory), "resumed": context.resumed}
         team.announce(order)
-        return train_world_model(context, dataset, settings, device, team)
+        with team.together():
+            return train_world_model(context, dataset, settings, device, team)
 
     work: dict[str, Callable[[StageContext], Mapping[str, Any]]] = {
         "world_model": lambda c: fit("world_model", c, config),
@@ -148,7 +148,7 @@ def learning_stages(
         "gate": lambda c: judge_world_model(
             c, dataset, config, device, folders["world_model"], folders["classifier"]
         ),
-        "referee_world_model": lambda c: train_world_model(c, dataset, config.of_referee(), device),
+        "referee_world_model": lambda c: fit("referee_world_model", c, config.of_referee()),
         "referee_classifier": lambda c: train_classifier(
             c, dataset, config.of_referee(), device, folders["referee_world_model"]
         ),
@@ -165,7 +165,7 @@ def prepare_run(run: Run, config: ExperimentConfig) -> torch.device:
     write_json(run.path / "config.json", config.model_dump(mode="json"))
     if config.threads is not None:
         torch.set_num_threads(config.threads)
-    return choose_device(config.device)
+    return own_device(choose_device(config.device))
 
 
 def require_sound(folder: Path) -> None:
@@ -190,15 +190,15 @@ def main_train(arguments: argparse.Namespace) -> int:
     dataset = Dataset.open(Path(arguments.data))
     require_sound(Path(arguments.data))
     run = Run(Path(arguments.run))
-    team = Team.join(choose_device(config.device))
+    device = own_device(choose_device(config.device))
+    team = Team.join(device)
     if not team.leads:
-        return _follow(team, dataset, config)
-    device = prepare_run(run, config)
+        return _follow(team, dataset, config, device)
+    prepare_run(run, config)
     progress = make_progress(arguments.progress)
     stages = learning_stages(run, dataset, config, device, team)
     try:
         run_stages(run, stages, progress, arguments.until)
-        team.announce(None)
     except ConfigError:  # the gate, perhaps: the report shows what it measured
         write_results(run, config, dataset)
         raise
@@ -209,22 +209,24 @@ def main_train(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _follow(team: Team, dataset: Dataset, config: ExperimentConfig) -> int:
-    """A process that is not the first of its team: takes part in the shared stages only."""
+def _follow(team: Team, dataset: Dataset, config: ExperimentConfig, device: torch.device) -> int:
+    """A process that is not the first of its team: takes part in the shared stages only.
+
+    There a signal does not end it: `torchrun` hands a signal to all processes, and the leader needs
+    the others until it has saved and says when to stop.
+    """
     if config.threads is not None:
         torch.set_num_threads(config.threads)
-    device = choose_device(config.device)
-    if device.type == "cuda":
-        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
 
     def take_part(settings: Callable[[], ExperimentConfig]) -> Callable[[Mapping[str, Any]], None]:
         def work(order: Mapping[str, Any]) -> None:
-            folder = Path(order["directory"])
-            with TemporaryDirectory() as scratch:  # the leader keeps the metrics
-                context = StageContext(
-                    folder, NullProgress(), MetricsLog(Path(scratch)), StopFlag(), order["resumed"]
-                )
-                train_world_model(context, dataset, settings(), device, team)
+            folder, resumed = Path(order["directory"]), order["resumed"]
+            with TemporaryDirectory() as scratch, stop_on_signals(StopFlag()) as stop:
+                metrics = MetricsLog(Path(scratch))  # the leader keeps them
+                context = StageContext(folder, NullProgress(), metrics, stop, resumed)
+                with team.together():
+                    train_world_model(context, dataset, settings(), device, team)
+                stop.check()
 
         return work
 
