@@ -138,7 +138,7 @@ def test_gate_names_what_failed_and_what_helps(
     report = gate_report(_measured(ratio, likeness), drifts, Verdict(auc, off), settings)
     assert len(report["failed"]) == len(report["hints"]) == 1
     assert complaint in report["failed"][0]
-    unjudged = gate_report(_measured(0.2, 0.1), None, Verdict(math.nan, 0.9), GateConfig())
+    unjudged = gate_report(_measured(0.2, 0.1), None, Verdict(0.95, 0.9), GateConfig())
     assert unjudged["passed"], "what has no limit is measured and not judged"
 
 
@@ -168,4 +168,27 @@ def test_gate_judges_precision_and_recall_where_they_have_limits(name: str) -> N
     report = gate_report(measured, None, good._replace(**{name: 0.7}), settings)
     assert f"{name} on dreamed latents is 0.700" in report["failed"][0]
     unknown = good._replace(**{name: math.nan})
-    assert gate_report(measured, None, unknown, settings)["passed"], "nothing to judge by"
+    assert not gate_report(measured, None, unknown, settings)["passed"]
+    assert gate_report(measured, None, unknown, GateConfig())["passed"], "no limit"
+
+
+def test_gate_judges_what_rewards_the_dreams() -> None:
+    settings = GateConfig(min_precision=0.8)
+    classifier = Verdict(0.95, 0.01, precision=0.9, recall=0.9)
+    decoded = classifier._replace(precision=0.5)
+    assert gate_report(_measured(0.2, 0.9), None, classifier, settings)["passed"]
+    report = gate_report(_measured(0.2, 0.9), None, classifier, settings, reward=decoded)
+    assert "the reward's precision on dreamed latents is 0.500" in report["failed"][0]
+    other = gate_report(_measured(0.2, 0.9), None, decoded, settings, reward=classifier)
+    assert other["passed"]
+
+
+def test_gate_refuses_what_it_cannot_judge() -> None:
+    good = Verdict(0.95, 0.01)
+    for verdict, held_out, complaint in [
+        (good._replace(auc=math.nan), 2, "cannot be judged"),
+        (good, 0, "no episode of play is held out"),
+    ]:
+        report = gate_report(_measured(0.2, 0.9), None, verdict, GateConfig(), held_out=held_out)
+        assert len(report["failed"]) == 1 and complaint in report["failed"][0]
+        assert report["hints"]

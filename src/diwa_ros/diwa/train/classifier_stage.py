@@ -84,11 +84,13 @@ def frame_labels(
 
 
 def split_demos(dataset: Dataset, config: ExperimentConfig) -> tuple[list[str], list[str]]:
-    """Demonstrations to learn success from, and all others, to measure it on."""
+    """Demonstrations to learn success from, drawn by the seed, and all others, to measure it on."""
     used = len(demos_of(dataset, config.task, config.policy_training.demos))
     cut = max(1, round(used * (1 - config.classifier_training.holdout)))
+    drawn = set(np.random.default_rng(config.seed).permutation(used)[:cut].tolist())
     demos = [demo.id for demo in demos_of(dataset, config.task)]
-    return demos[:cut], demos[cut:]
+    held = [demo for index, demo in enumerate(demos) if index not in drawn]
+    return [demos[index] for index in sorted(drawn)], held
 
 
 def _episodes(dataset: Dataset, config: ExperimentConfig) -> tuple[list[str], list[str]]:

@@ -1,6 +1,6 @@
 # Copyright 2026 The DiWA for ROS 2 authors
 # SPDX-License-Identifier: Apache-2.0
-"""The gate's look at the success classifier: on dreamed latents, and on held-out demonstrations."""
+"""The gate's look at what tells success: on dreamed latents, and on held-out demonstrations."""
 
 from __future__ import annotations
 
@@ -23,11 +23,12 @@ MOST_DEMOS = 50  # that are filtered
 
 
 class ClassifierFindings(NamedTuple):
-    """What `open_loop.json` says about the classifier."""
+    """What `open_loop.json` says about the classifier, and about the reward where it is another."""
 
     threshold: float
     dreamed: Verdict
     demos: tuple[Verdict, int] | None
+    reward: Verdict | None  # on the same dreamed latents; None: the classifier rewards
 
     def plain(self) -> dict[str, Any]:
         """For JSON."""
@@ -38,11 +39,21 @@ class ClassifierFindings(NamedTuple):
             "threshold": self.threshold,
             "dreamed": self.dreamed.plain(),
             "held_out_demonstrations": held,
+            "decoded_reward": None if self.reward is None else self.reward.plain(),
         }
 
 
 class ClassifierJudge:
-    """Judges a classifier by an experiment's labels and its dream's threshold."""
+    """Judges by an experiment's labels and its dream's threshold.
+
+    Args:
+        world_model: dreams.
+        classifier: latents (..., F) -> probability of success (...).
+        dataset: has the labels.
+        config: of the experiment.
+        random: source of randomness.
+        reward: what rewards the dreams where it is not the classifier; the same signature.
+    """
 
     def __init__(
         self,
@@ -51,7 +62,9 @@ class ClassifierJudge:
         dataset: Dataset,
         config: ExperimentConfig,
         random: Randomness,
+        reward: nn.Module | None = None,
     ) -> None:
+        self._reward = reward
         self._world_model = world_model
         self._classifier = classifier
         self._dataset = dataset
@@ -73,23 +86,26 @@ class ClassifierJudge:
             episode_ids: that its places are in.
         """
         if self.knows_play:
-            dreamed = self.dreamed(latent, batch, episode_ids, self._config.gate.context)
+            truth = self._truth(latent, batch, episode_ids, self._config.gate.context)
         else:
-            dreamed = self.dreamed_along_demos()
-        return ClassifierFindings(self._threshold, dreamed, self.on_demos())
+            latent, truth = self._along_demos()
+        return ClassifierFindings(
+            self._threshold,
+            self._judge(self._classifier, latent, truth),
+            self.on_demos(),
+            None if self._reward is None else self._judge(self._reward, latent, truth),
+        )
 
-    def dreamed(
-        self, latent: Tensor, batch: Batch, episode_ids: list[str], context: int
-    ) -> Verdict:
-        """On latents (B, H, F) that were dreamed along windows, after `context` frames of each."""
+    def _truth(self, latent: Tensor, batch: Batch, episode_ids: list[str], context: int) -> Tensor:
+        """Labels (B, H) of latents (B, H, F) dreamed along windows after `context` frames."""
         labels = frame_labels(self._dataset, self._config, episode_ids)
         length = context + latent.shape[1]
         places = zip(batch.episode.tolist(), batch.start.tolist(), strict=True)
         truth = np.stack([labels[e][s : s + length] for e, s in places])[:, context:]
-        return self._judge(latent, torch.from_numpy(truth))
+        return torch.from_numpy(truth)
 
-    def dreamed_along_demos(self) -> Verdict:
-        """On dreams along demonstrations; held-out ones where there are any."""
+    def _along_demos(self) -> tuple[Tensor, Tensor]:
+        """Dreams along demonstrations, held-out ones where there are any, and their labels."""
         train, held = split_demos(self._dataset, self._config)
         ids = held or train
         settings = self._config.gate
@@ -102,7 +118,7 @@ class ClassifierJudge:
         _, latent = observed_and_dreamed(
             self._world_model, batch.to(self._world_model.device), context, self._random.device
         )
-        return self.dreamed(latent, batch, sampler.episode_ids, context)
+        return latent, self._truth(latent, batch, sampler.episode_ids, context)
 
     def on_demos(self) -> tuple[Verdict, int] | None:
         """On filtered frames of demonstrations that it did not learn from, and how many of them.
@@ -118,9 +134,10 @@ class ClassifierJudge:
             for name in ids
         ]
         labels = np.concatenate(frame_labels(self._dataset, self._config, ids))
-        return self._judge(torch.cat(latents), torch.from_numpy(labels)), len(ids)
+        verdict = self._judge(self._classifier, torch.cat(latents), torch.from_numpy(labels))
+        return verdict, len(ids)
 
     @torch.no_grad()
-    def _judge(self, latent: Tensor, truth: Tensor) -> Verdict:
-        score = self._classifier(latent).flatten().cpu()
+    def _judge(self, judge: nn.Module, latent: Tensor, truth: Tensor) -> Verdict:
+        score = judge(latent).flatten().float().cpu()
         return judge_classifier(score, truth.flatten().long(), self._threshold)

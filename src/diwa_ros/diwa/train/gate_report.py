@@ -15,6 +15,8 @@ from diwa.train.meter import finite_or_none
 from diwa.world_model.open_loop import OpenLoop
 
 MORE_DATA = "record more and more varied play, or train the world model longer"
+HOLD_OUT = "record more episodes of play, or hold some out (world_model_training.holdout)"
+MORE_SUCCESS = "record play or demonstrations that show both success and failure of the task"
 BETTER_CLASSIFIER = (
     "record more demonstrations, or let the classifier learn from longer dreams "
     "(classifier_training.dream_horizon)"
@@ -22,7 +24,7 @@ BETTER_CLASSIFIER = (
 
 
 class Verdict(NamedTuple):
-    """The classifier on dreamed latents."""
+    """What tells success, on dreamed latents."""
 
     auc: float  # NaN where one of the classes is missing
     calibration_error: float
@@ -54,9 +56,24 @@ def position_drift(predicted: Tensor, truth: Tensor) -> Tensor:
 
 
 def gate_report(
-    result: OpenLoop, drift: Tensor | None, verdict: Verdict, settings: GateConfig
+    result: OpenLoop,
+    drift: Tensor | None,
+    verdict: Verdict,
+    settings: GateConfig,
+    *,
+    reward: Verdict | None = None,
+    held_out: int = 1,
 ) -> dict[str, Any]:
-    """Everything for `open_loop.json`; "failed" and "hints" say what is not good enough."""
+    """Everything for `open_loop.json`; "failed" and "hints" say what is not good enough.
+
+    Args:
+        result: dreams beside reality.
+        drift: (H,) [m] by dream length, where positions are decoded.
+        verdict: of the success classifier.
+        settings: the limits.
+        reward: of what rewards the dreams, where that is not the classifier.
+        held_out: episodes judged on that the model has not learned from; 0: there were none.
+    """
     length = len(result.kl)
     horizons = [h for h in settings.horizons if h <= length]
     at = min(settings.judge_horizon, length) - 1
@@ -70,9 +87,11 @@ def gate_report(
     }
     worst = max(ratios.values())
     likeness = [float(rows["ssim"][at]) for rows in result.images.values()]
-    failures = _failures(
+    failures = [] if held_out else [Failure("no episode of play is held out to judge by", HOLD_OUT)]
+    failures += _failures(
         settings, at + 1, worst, verdict, None if drift is None else float(drift[at]), likeness
     )
+    failures += _missed(settings, verdict if reward is None else reward)
     return {
         "horizons": horizons,
         "unit": "mean squared error, observations scaled to unit variance",
@@ -92,6 +111,7 @@ def gate_report(
         "calibration_error": verdict.calibration_error,
         "precision": finite_or_none(verdict.precision),
         "recall": finite_or_none(verdict.recall),
+        "held_out_episodes": held_out,
         "enforced": settings.enforce,
         "failed": [failure.text for failure in failures],
         "hints": sorted({failure.hint for failure in failures}),
@@ -123,13 +143,15 @@ def _failures(
     if likeness and least is not None and not min(likeness) >= least:
         text = f"images of {dream} have an SSIM of {min(likeness):.3f}, at least {least} needed"
         found.append(Failure(text, MORE_DATA))
-    if not math.isnan(verdict.auc) and verdict.auc < settings.min_auc:
+    if math.isnan(verdict.auc):
+        text = "the classifier cannot be judged: all dreamed latents are successes, or none is"
+        found.append(Failure(text, MORE_SUCCESS))
+    elif verdict.auc < settings.min_auc:
         text = (
             f"the classifier's AUC on dreamed latents is {verdict.auc:.3f}, "
             f"at least {settings.min_auc:.3f} needed"
         )
         found.append(Failure(text, BETTER_CLASSIFIER))
-    found += _missed(settings, verdict)
     most = settings.max_calibration_error
     if most is not None and not verdict.calibration_error <= most:
         text = (
@@ -141,11 +163,11 @@ def _failures(
 
 
 def _missed(settings: GateConfig, verdict: Verdict) -> list[Failure]:
-    """Precision and recall, where they have limits; NaN: there is nothing to judge by."""
+    """Precision and recall of what rewards, where they have limits."""
     found = []
     for name in ("precision", "recall"):
         value, least = getattr(verdict, name), getattr(settings, f"min_{name}")
-        if least is not None and value < least:
-            text = f"the classifier's {name} on dreamed latents is {value:.3f}, "
+        if least is not None and not value >= least:
+            text = f"the reward's {name} on dreamed latents is {value:.3f}, "
             found.append(Failure(text + f"at least {least:.3f} needed", BETTER_CLASSIFIER))
     return found

@@ -20,6 +20,7 @@ from diwa.train.gate_report import gate_report, position_drift
 from diwa.train.labels import proprio_slice
 from diwa.train.loop import Randomness
 from diwa.train.models import load_classifier, load_world_model
+from diwa.train.rewards import decoded_success
 from diwa.train.run import StageContext
 from diwa.train.windows import Batch, WindowSampler, split_episodes
 from diwa.world_model.open_loop import OpenLoop, open_loop
@@ -62,9 +63,18 @@ def judge_world_model(
         random.device,
     )
     context.progress.advance()
-    judge = ClassifierJudge(world_model, classifier, dataset, config, random)
+    decoded = config.dream.reward == "decoded"
+    reward = decoded_success(world_model, dataset, config.task) if decoded else None
+    judge = ClassifierJudge(world_model, classifier, dataset, config, random, reward)
     found = judge.findings(result.latent.feat, batch, sampler.episode_ids)
-    report = gate_report(result, _drift(result, moved, config, dataset), found.dreamed, settings)
+    report = gate_report(
+        result,
+        _drift(result, moved, config, dataset),
+        found.dreamed,
+        settings,
+        reward=found.reward,
+        held_out=len(held_ids),
+    )
     report["classifier"] = found.plain()
     context.progress.advance()
     write_json(context.directory / "open_loop.json", report)
