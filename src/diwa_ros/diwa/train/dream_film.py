@@ -1,6 +1,6 @@
 # Copyright 2026 The DiWA for ROS 2 authors
 # SPDX-License-Identifier: Apache-2.0
-"""Dreams beside reality as pictures: a film strip per camera, and a video where PyAV is there."""
+"""Dreams beside reality as pictures: a film strip and a video per camera."""
 
 from __future__ import annotations
 
@@ -58,8 +58,7 @@ def film_dreams(
             path = folder / f"dream-{window}-{key}.png"
             _strip(real, dream, path, key)
             strips.append(path)
-            if importlib.util.find_spec("av"):
-                _video(real, dream, rate_hz, path.with_suffix(".mp4"))
+            _video(real, dream, rate_hz, path.with_suffix(".mp4"))
     return strips
 
 
@@ -74,14 +73,25 @@ def _strip(real: np.ndarray, dream: np.ndarray, path: Path, key: str) -> None:
 
 
 def _video(real: np.ndarray, dream: np.ndarray, rate_hz: float, path: Path) -> None:
-    from diwa.data.lerobot_video import VideoWriter, film_encoding
-
-    frames = list(_pairs(real, dream))
-    height, width = frames[0].shape[:2]
+    """Both side by side; by PyAV as browsers like it, without PyAV by OpenCV, larger."""
+    frames = np.stack(list(_pairs(real, dream)))
+    height, width = frames.shape[1:3]
     with atomic_path(path) as temporary:
-        writer = VideoWriter(temporary, rate_hz, (height, width), film_encoding())
-        writer.write(np.stack(frames))
-        writer.close()
+        if importlib.util.find_spec("av"):
+            from diwa.data.lerobot_video import VideoWriter, film_encoding
+
+            film = VideoWriter(temporary, rate_hz, (height, width), film_encoding())
+            film.write(frames)
+            film.close()
+            return
+        named = temporary.with_suffix(".mp4")  # OpenCV goes by the name
+        writer = cv2.VideoWriter(
+            str(named), cv2.VideoWriter.fourcc(*"mp4v"), rate_hz, (width, height)
+        )
+        for frame in frames:
+            writer.write(frame[..., ::-1])
+        writer.release()
+        named.replace(temporary)
 
 
 def _pairs(real: np.ndarray, dream: np.ndarray) -> Iterator[np.ndarray]:
