@@ -5,9 +5,11 @@
 from __future__ import annotations
 
 import argparse
+from unittest.mock import patch
 
 import torch
 from diffusers import DDIMScheduler, DDPMScheduler
+from diffusers.schedulers import scheduling_ddpm
 from side_by_side import Comparison, compare, keep, threads
 from torch import Tensor
 
@@ -38,21 +40,21 @@ def their_scheduler(policy: DiffusionPolicy) -> DDPMScheduler:
 
 
 @torch.no_grad()
-def scheduler_alone(batch: int, count: int) -> Comparison:
-    """All steps of a chain, with the network's output given."""
+def scheduler_alone(batch: int, count: int, *, draw: bool = True) -> Comparison:
+    """All steps of a chain, with the network's output given; without `draw` the noise too."""
     policy = paper_policy()
     scheduler = their_scheduler(policy)
     schedule, steps = policy.schedule, policy.config.steps
     start, eps = torch.randn(batch, 4, 7), torch.randn(batch, 4, 7)
-    clip = policy.config.noise_clip
+    clip, given = policy.config.noise_clip, torch.randn(batch, 4, 7)
 
     def ours() -> Tensor:
         x = start
         for k in range(steps - 1, -1, -1):
             mean = schedule.posterior_mean(x, eps, k)
             if k:
-                noise = torch.randn(x.shape).clamp_(-clip, clip)
-                mean = noise.mul_(schedule.deviation(k, EVAL_MIN_STD)).add_(mean)
+                noise = (torch.randn(x.shape) if draw else given).clamp(-clip, clip)
+                mean = mean.add(noise, alpha=schedule.deviation(k, EVAL_MIN_STD))
             x = mean
         return x
 
@@ -62,8 +64,15 @@ def scheduler_alone(batch: int, count: int) -> Comparison:
             x = scheduler.step(eps, k, x).prev_sample
         return x
 
-    with threads(count), torch.no_grad():
-        return compare(f"scheduler, {steps} steps, N = {batch}", ours, PEER, theirs, "<= 0.3")
+    name = f"scheduler, {steps} steps, N = {batch}{'' if draw else ', noise given'}"
+    source = scheduling_ddpm.randn_tensor if draw else lambda *_, **__: given
+    with threads(count), patch.object(scheduling_ddpm, "randn_tensor", source):
+        return compare(name, ours, PEER, theirs, "<= 0.3")
+
+
+def without_drawing(batch: int, count: int) -> Comparison:
+    """What a scheduler adds to drawing noise, for which both make the same call."""
+    return scheduler_alone(batch, count, draw=False)
 
 
 @torch.no_grad()
@@ -119,7 +128,7 @@ def main() -> None:
         measure(batch, count)
         for count in (1, 2)
         for batch in (1, 500)
-        for measure in (scheduler_alone, ddim_scheduler_alone, whole_chain)
+        for measure in (scheduler_alone, without_drawing, ddim_scheduler_alone, whole_chain)
     ]
     keep("policy", rows)
 

@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """One iteration of PPO at the paper's sizes: the whole update against collecting its dreams.
 
-Ten epochs over all ten denoising steps of 50 x 36 chunks, with the cloning term on as many chains
-of the base policy, should take at most three times as long as collecting, in float32 and with
-products rounded where the processor can.
+Ten epochs over all ten denoising steps of 50 x 36 chunks, with the cloning term on a quarter as
+many chains of the base policy, should take at most three times as long as collecting, in float32
+and with products rounded where the processor can.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from diwa.train.experiment import ExperimentConfig
 from diwa.world_model.config import InputConfig
 from diwa.world_model.model import WorldModel
 
-ROUNDS = 3  # of up to half a minute each
+ROUNDS = 7  # of up to a quarter of a minute each
 ROOT = Path(__file__).resolve().parent.parent
 
 

@@ -12,6 +12,8 @@ from diwa.policy.actions import executable
 from diwa.policy.config import PolicyConfig
 from diwa.policy.diffusion import DiffusionPolicy
 from diwa.policy.schedule import NoiseSchedule
+from diwa.train.experiment import PolicyTraining
+from diwa.train.policy_stage import learning_rate
 
 FEAT = 12
 diffusers = pytest.importorskip("diffusers", reason="oracle not installed")
@@ -61,6 +63,20 @@ def test_posterior_mean_equals_diffusers_ddpm_step() -> None:
         torch.testing.assert_close(expected, result, atol=2e-4, rtol=2e-4)
         many = schedule.posterior_mean(x, eps, torch.full((3,), k))
         torch.testing.assert_close(many, mean)
+
+
+def test_learning_rate_grows_then_follows_torchs_cosine() -> None:
+    settings = PolicyTraining(steps=100, lr=1.0e-3, final_lr=1.0e-5, warmup_steps=10)
+    optimiser = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0e-3)
+    oracle = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, 100, eta_min=1.0e-5)
+    for index in range(100):
+        share = min(1.0, (index + 1) / 10)
+        expected = share * oracle.get_last_lr()[0]
+        assert learning_rate(settings, index) == pytest.approx(expected, rel=1e-6)
+        optimiser.step()
+        oracle.step()
+    plain = settings.model_copy(update={"warmup_steps": 0})
+    assert learning_rate(plain, 0) == 1.0e-3
 
 
 @pytest.mark.parametrize("count", [1, 2, 5, 10, 20])

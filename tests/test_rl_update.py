@@ -14,12 +14,15 @@ from diwa.policy.config import PolicyConfig
 from diwa.policy.denoiser import Denoiser
 from diwa.policy.diffusion import DiffusionPolicy
 from diwa.policy.fused_denoiser import EXACT, Products, denoise_all, mish_and_slope
+from diwa.reward.classifier import ClassifierConfig, SuccessClassifier
 from diwa.rl import precision
-from diwa.rl.config import PPOConfig
+from diwa.rl.config import DreamConfig, PPOConfig
 from diwa.rl.critic import Critic
+from diwa.rl.dream import DreamEnvironment, StartBank
 from diwa.rl.environment import StepResult
 from diwa.rl.ppo import PPO, policy_loss
 from diwa.rl.rollout import Rollout, collect
+from learning_fixtures import tiny_world_model
 
 SHORT = torch.bfloat16
 CPU = torch.device("cpu")
@@ -199,6 +202,26 @@ def test_nothing_is_read_from_the_device_while_learning(changes: dict) -> None:
         data = learner.flatten(rollout, reward)
         log = learner._learn(data, _generator(3))
     assert log.result(data.ret, data.advantage).epochs == 3
+
+
+def _dream() -> DreamEnvironment:
+    model = tiny_world_model(unimix=0.01)  # which takes the loop that GPUs take
+    units = ClassifierConfig(encoder_units=8, embed=4, head_units=8)
+    classifier = SuccessClassifier(units, model.config.feat)
+    starts = StartBank(torch.randn(10, 24), torch.randn(10, 4, 6).log_softmax(-1))
+    return DreamEnvironment(model, classifier, starts, DreamConfig(dreams=6, max_chunks=2))
+
+
+def test_nothing_is_read_from_the_device_while_dreaming() -> None:
+    torch.manual_seed(0)
+    dream = _dream()
+    feat = dream.world_model.config.feat
+    policy = DiffusionPolicy(PolicyConfig(hidden=16, steps=6, finetune_steps=4), feat)
+    policy.start_finetuning()
+    critic = Critic(feat, 8)
+    with _NoReading(), _NoScalars():
+        rollout = collect(dream, policy, critic, 5, _generator())
+    assert rollout.ended.any(), "starts anew are among it"
 
 
 def test_the_guard_sees_what_it_forbids() -> None:

@@ -155,7 +155,8 @@ class DiffusionPolicy(nn.Module):
             std = self.schedule.deviation(k, floor)
             if explore or k > 0:
                 noise = torch.randn(shape, generator=generator, device=latent.device)
-                x = noise.clamp_(-config.noise_clip, config.noise_clip).mul_(std).add_(mean)
+                noise.clamp_(-config.noise_clip, config.noise_clip)
+                x = mean.add(noise, alpha=std)
             else:
                 x = mean
             if k < config.finetune_steps:

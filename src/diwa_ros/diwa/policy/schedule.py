@@ -59,11 +59,12 @@ class NoiseSchedule(nn.Module):
             eps: (..., Tp, A) float32, predicted noise.
             k: int, or int64 with the leading axes of `x`.
         """
-        x0 = self._clean(x, eps, k)
         if isinstance(k, int):
-            return x0.mul_(self._plain["mean_from_x0"][k]).add_(
-                x, alpha=self._plain["mean_from_x"][k]
-            )
+            share = self._plain["mean_from_x0"][k]  # clipped after scaling: a pass fewer
+            x0 = x * (share * self._plain["x0_from_x"][k])
+            x0.sub_(eps, alpha=share * self._plain["x0_from_eps"][k]).clamp_(-share, share)
+            return x0.add_(x, alpha=self._plain["mean_from_x"][k])
+        x0 = self._clean(x, eps, k)
         return self._at(self.mean_from_x0, k) * x0 + self._at(self.mean_from_x, k) * x
 
     def ddim_steps(self, count: int) -> list[int]:

@@ -52,14 +52,15 @@ class RewardScaler:
     Args:
         gamma: discount of the running return.
         clip: bound on the scaled reward.
+        device: of the rewards.
     """
 
-    def __init__(self, gamma: float, clip: float) -> None:
+    def __init__(self, gamma: float, clip: float, device: torch.device | None = None) -> None:
         self.gamma = gamma
         self.clip = clip
         self.count = 1e-4
-        self.mean = torch.zeros((), dtype=torch.float64)  # on the device of the rewards
-        self.variance = torch.ones((), dtype=torch.float64)
+        self.mean = torch.zeros((), dtype=torch.float64, device=device)
+        self.variance = torch.ones((), dtype=torch.float64, device=device)
 
     def __call__(self, reward: Tensor, ended: Tensor) -> Tensor:
         """Update with rewards (L, N) in time order and return them scaled.
@@ -79,12 +80,11 @@ class RewardScaler:
     def _update(self, sample: Tensor) -> None:
         count = sample.numel()
         mean, variance = sample.mean().double(), sample.var(correction=0).double()
-        known, spread = self.mean.to(sample.device), self.variance.to(sample.device)
         total = self.count + count
-        shift = mean - known
-        summed = spread * self.count + variance * count
+        shift = mean - self.mean
+        summed = self.variance * self.count + variance * count
         self.variance = (summed + shift**2 * self.count * count / total) / total
-        self.mean = known + shift * count / total
+        self.mean = self.mean + shift * count / total
         self.count = total
 
     def state(self) -> dict[str, float]:
@@ -98,5 +98,5 @@ class RewardScaler:
     def load(self, state: dict[str, float]) -> None:
         """Restore `state`."""
         self.count = float(state["count"])
-        self.mean = torch.tensor(state["mean"], dtype=torch.float64)
-        self.variance = torch.tensor(state["variance"], dtype=torch.float64)
+        self.mean = torch.full_like(self.mean, state["mean"])
+        self.variance = torch.full_like(self.variance, state["variance"])

@@ -110,5 +110,5 @@ class DreamEnvironment:
         ended = terminated | truncated
         fresh = self.starts.draw(self.count, generator)
         self._state = exchange(ended, fresh, state)
-        self._chunks = torch.where(ended, 0, self._chunks)
+        self._chunks = self._chunks.masked_fill(ended, 0)
         return StepResult(self._state.feat, final_latent, terminated.float(), terminated, truncated)

@@ -74,10 +74,10 @@ class PPO:
         self.actor = policy.tuned
         self.critic = critic
         self.config = config
-        self.scaler = RewardScaler(config.reward_gamma, config.reward_clip)
         self.iteration = 0
         self.lr_scale = 1.0  # of the actor; smaller after a collapse
         device = next(critic.parameters()).device
+        self.scaler = RewardScaler(config.reward_gamma, config.reward_clip, device)
         self.products = products_of(config.precision, device)
         self.clip = clip_schedule(config, policy.config.finetune_steps).to(device)
         self.actor_optimiser = torch.optim.AdamW(
