@@ -165,6 +165,14 @@ def test_gate_measures_the_classifier_on_demonstrations_it_never_saw(
     assert split_demos(dataset, all_used) == (["demo-0", "demo-1", "demo-2"], [])
     some = _tiny("policy_training", demos=2)
     assert split_demos(dataset, some) == (["demo-0", "demo-1"], ["demo-2"])
+    held_by_seed = [
+        split_demos(
+            dataset, _tiny("classifier_training", holdout=0.34).model_copy(update={"seed": s})
+        )
+        for s in range(20)
+    ]
+    assert all(len(train) == 2 and len(held) == 1 for train, held in held_by_seed)
+    assert {held[0] for _, held in held_by_seed} == {"demo-0", "demo-1", "demo-2"}
     report = _gate(_train(tmp_path / "some", dataset, some))["classifier"]
     assert report["threshold"] == some.dream.success_threshold
     held = report["held_out_demonstrations"]

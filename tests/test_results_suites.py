@@ -59,6 +59,8 @@ def _outcome(judge: float | None, online: dict[str, Any] | None = None) -> dict[
             "dream_adapted": 0.9,
             "judged_adapted": 0.9 if judge is None else judge,
             "exploitation_gap_adapted": None if judge is None else 0.9 - judge,
+            "judged_base": 0.25,
+            "exploitation_gap_base": None,
         },
         "online": online,
         "seconds": {"a model that all share": 3600.0, f"of this run {judge}": 600.0},
@@ -104,7 +106,7 @@ def test_next_seed_is_the_referee_only_where_wanted(
         "referee_world_model": str(following),
     }
     assert linked(judged, last)["referee_world_model"] == str(first)
-    alone = _suite(scripts, "vision", tmp_path / "b")
+    alone = _suite(scripts, "vision", tmp_path / "b", referee=False)
     assert linked(alone, first) == {"world_model": str(first)}
     assert alone.experiment(first, "open_drawer", None).referee is None
 
@@ -117,7 +119,7 @@ def test_table_goes_into_the_suites_own_section(scripts: SimpleNamespace) -> Non
         "close_drawer": {42: _outcome(0.6, matched), 43: _outcome(0.8, missed)},
         "a_skill": {42: _outcome(None)},
     }
-    scripts.skill_tables.publish("vision", {"skills": []}, outcomes)
+    scripts.skill_tables.publish("vision", {"overrides": ["gate.enforce=false"]}, outcomes)
     text = scripts.document.read_text()
     assert "<!-- lowdim: begin -->\nold\n<!-- lowdim: end -->" in text
     section = text.split("<!-- vision: begin -->")[1]
@@ -134,6 +136,8 @@ def test_table_goes_into_the_suites_own_section(scripts: SimpleNamespace) -> Non
     assert set(facts["seeds"]["43"]) == {"open_drawer", "close_drawer"}
     assert facts["online"]["open_drawer"] == {"42": matched} and not facts["online"]["a_skill"]
     assert facts["skills"]["open_drawer"]["adapted"] == 0.75
+    assert facts["judged"]["open_drawer"]["43"]["judged_adapted"] == 0.8
+    assert "`make results-vision` with `gate.enforce=false`, commit" in section
 
 
 def test_nothing_is_written_before_there_is_a_result(scripts: SimpleNamespace) -> None:

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
@@ -82,6 +84,10 @@ def test_gap_is_what_another_referee_does_not_confirm() -> None:
     stern = _referee(7)._replace(classifier=Never())
     opinion = second_opinion(dream, stern, policy, _generator())
     assert (opinion.own, opinion.referee, opinion.gap) == (1.0, 0.0, 1.0)
+    assert math.isnan(opinion.learned)
+    kind = stern._replace(learned=_classifier(stern.world_model, 7))
+    both = second_opinion(dream, kind, policy, _generator())
+    assert (both.own, both.referee, both.learned) == (1.0, 0.0, 1.0)
 
 
 def test_both_dreams_of_an_opinion_start_at_the_same_frames() -> None:

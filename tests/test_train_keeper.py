@@ -64,7 +64,7 @@ def test_only_a_better_score_is_kept(learner: PPO) -> None:
     assert not _same(_plain(learner), kept)
     keeper.restore()
     assert _same(_plain(learner), kept)
-    assert (keeper.score, keeper.iteration, keeper.since) == (0.6, 2, 1)
+    assert (keeper.score, keeper.iteration, keeper.since, keeper.last) == (0.6, 2, 1, 3)
 
 
 def test_rolling_back_slows_the_actor_down(learner: PPO) -> None:
@@ -76,7 +76,19 @@ def test_rolling_back_slows_the_actor_down(learner: PPO) -> None:
     keeper.roll_back()
     keeper.roll_back()
     assert _same(_plain(learner), kept)
-    assert (learner.lr_scale, keeper.rollbacks) == (0.25, 2)
+    assert (learner.lr_scale, keeper.rollbacks, keeper.last) == (0.25, 2, 0)
+
+
+def test_critic_of_the_base_policy_learns_alone_again_after_going_back(learner: PPO) -> None:
+    keeper = Keeper(learner, 0.9, collapse_drop=0.3)
+    learner.iteration = 7
+    keeper.roll_back()
+    assert learner.iteration == 0, "its critic has learned nothing"
+    learner.iteration = 5
+    keeper.offer(0.95, 5)
+    learner.iteration = 9
+    keeper.roll_back()
+    assert learner.iteration == 5, "this one has"
 
 
 def test_restored_weights_do_not_change_the_kept_ones(learner: PPO) -> None:
@@ -101,3 +113,4 @@ def test_keeper_survives_saving(learner: PPO, tmp_path: Path) -> None:
     again.restore()
     assert _same(_plain(learner), kept)
     assert (again.score, again.iteration, again.since, again.rollbacks) == (0.4, 5, 0, 1)
+    assert again.last == 5

@@ -311,11 +311,14 @@ def test_a_killed_part_is_still_accounted_for(tmp_path: Path) -> None:
     child.communicate()
     parts = read_json(tmp_path / "stages" / "sum" / "parts.json")["parts"]
     assert [part["end"] for part in parts] == ["killed"]
+    torn = tmp_path / "stages" / "sum" / ".state.abc.tmp"
+    torn.write_text("half of it")
     child = start(STAGE_SCRIPT, tmp_path)
     child.communicate()
     assert child.returncode == 0
     parts = read_json(tmp_path / "stages" / "sum" / "parts.json")["parts"]
     assert [part["end"] for part in parts] == ["killed", "done"]
+    assert not torn.exists()
 
 
 def test_signal_handlers_are_put_back() -> None:

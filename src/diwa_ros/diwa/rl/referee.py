@@ -3,7 +3,7 @@
 """A second opinion on dreams, by a world model and classifier that the policy never learned from.
 
 A policy can get better in its dream by using the model's errors. The referee, trained with another
-seed on other episodes, has other errors. It is asked in two ways:
+seed and other episodes held out, has other errors. It is asked in two ways:
 
 - `second_opinion`: would the very same actions have succeeded in the referee's dream? Nobody sees
   the referee's dream while acting, so this is harsh; what matters is how the gap grows.
@@ -13,6 +13,7 @@ seed on other episodes, has other errors. It is asked in two ways:
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -27,11 +28,19 @@ from diwa.world_model.model import WorldModel
 
 
 class Referee(NamedTuple):
-    """An independent world model and classifier; `starts` are the frames of the judged dreams."""
+    """An independent world model and classifier.
+
+    Attributes:
+        world_model: dreams.
+        classifier: what its dreams are judged by: as the policy's own are.
+        starts: the frames of the judged dreams.
+        learned: its success classifier where dreams are judged by their decoded state instead.
+    """
 
     world_model: WorldModel
     classifier: nn.Module
     starts: StartBank
+    learned: nn.Module | None = None
 
 
 class Opinion(NamedTuple):
@@ -39,6 +48,7 @@ class Opinion(NamedTuple):
 
     own: float  # solved, says the model that they were dreamed in
     referee: float  # solved, says the referee
+    learned: float  # solved, says its classifier of the referee's dreams; NaN without `learned`
 
     @property
     def gap(self) -> float:
@@ -68,7 +78,7 @@ def second_opinion(
     index = dream.starts.pick(dream.count, generator)
     own = dream.starts.at(index, generator)
     other = referee.starts.at(index, generator)
-    solved = torch.zeros(2, dream.count, dtype=torch.bool, device=index.device)
+    solved = torch.zeros(3, dream.count, dtype=torch.bool, device=index.device)
     for _ in range(config.max_chunks):
         chunk = policy.sample(own.feat, generator)[:, : policy.config.act_horizon]
         action = executable(chunk)
@@ -76,8 +86,10 @@ def second_opinion(
         other = referee.world_model.rssm.dream(other, action, generator)
         solved[0] |= dream.classifier(own.feat) > config.success_threshold
         solved[1] |= referee.classifier(other.feat) > config.success_threshold
-    shares = solved.float().mean(dim=1)
-    return Opinion(float(shares[0]), float(shares[1]))
+        if referee.learned is not None:
+            solved[2] |= referee.learned(other.feat) > config.success_threshold
+    own_share, referee_share, learned = solved.float().mean(dim=1).tolist()
+    return Opinion(own_share, referee_share, math.nan if referee.learned is None else learned)
 
 
 class CrossEnvironment:
@@ -139,5 +151,5 @@ class CrossEnvironment:
         index = self.starts.pick(self.count, generator)
         self._own = exchange(ended, self.starts.at(index, generator), own)
         self._other = exchange(ended, self.referee.starts.at(index, generator), other)
-        self._chunks = torch.where(ended, 0, self._chunks)
+        self._chunks = self._chunks.masked_fill(ended, 0)
         return StepResult(self._own.feat, own.feat, terminated.float(), terminated, truncated)

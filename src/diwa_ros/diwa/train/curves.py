@@ -78,6 +78,7 @@ PLANS: dict[str, tuple[Plan, ...]] = {
             {
                 "cross_success": "its dream in the robot's place",
                 "referee_success": "the same actions in its dream",
+                "referee_classifier_success": "likewise, by its classifier",
             },
             "success rate",
             "A second world model and classifier, trained on other episodes. Where they fall while "

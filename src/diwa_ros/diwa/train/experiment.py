@@ -48,6 +48,7 @@ class PolicyTraining(Config):
     batch: PositiveInt = 256
     lr: PositiveFloat = 1.0e-4
     final_lr: PositiveFloat = 1.0e-5
+    warmup_steps: Annotated[int, pydantic.Field(ge=0)] = 0  # in which the rate grows to `lr`
     weight_decay: Scale = 1.0e-6
     ema_decay: Share = 0.995
     ema_every: PositiveInt = 10
@@ -96,7 +97,7 @@ class GateConfig(Config):
     enforce: bool = True  # False: measured all the same, but nothing is refused (an ablation)
     # What follows depends on the camera, the robot and the task: measured, judged where it is set.
     max_calibration_error: Share | None = None  # of the classifier on dreamed latents
-    min_precision: Share | None = None  # likewise, at the dream's success threshold
+    min_precision: Share | None = None  # of the dream's reward, at its threshold
     min_recall: Share | None = None
     max_position_drift_m: PositiveFloat | None = None  # of the dreamed TCP
     min_ssim: Share | None = None  # of the worst camera

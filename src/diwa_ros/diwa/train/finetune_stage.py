@@ -56,9 +56,10 @@ def finetune(
         enough=config.ppo.enough,
     )
     require_no_simulator()
-    facts = {**meta, "finetuned_iterations": keeper.iteration}
-    save_policy(context.directory / "last", policy, facts)
+    latest = {**meta, "finetuned_iterations": keeper.last}
+    save_policy(context.directory / "last", policy, latest)
     keeper.restore()
+    facts = {**meta, "finetuned_iterations": keeper.iteration}
     save_policy(context.directory / "model", policy, facts)
     adapted = dreams.score(policy) if keeper.iteration else base
     return {

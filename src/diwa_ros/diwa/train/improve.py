@@ -108,7 +108,7 @@ def improve(
         last = index + 1 == settings.iterations
         judged = math.nan
         if not _healthy(learner):
-            context.progress.message("the policy's weights are no numbers any more: going back")
+            context.progress.message("weights are no numbers any more: going back")
         elif (index + 1) % settings.eval_every == 0 or last:
             judgement = judge(policy)
             context.metrics.log(index, **judgement.figures(), rollbacks=keeper.rollbacks)
@@ -125,8 +125,9 @@ def improve(
 
 
 def _healthy(learner: PPO) -> bool:
-    """Whether all weights of the actor are numbers."""
-    return all(bool(value.isfinite().all()) for value in learner.actor.parameters())
+    """Whether all weights are numbers."""
+    weights = [*learner.actor.parameters(), *learner.critic.parameters()]
+    return all(bool(value.isfinite().all()) for value in weights)
 
 
 def _go_on(keeper: Keeper, judged: float, iteration: int, settings: PPOConfig) -> bool:
@@ -135,15 +136,20 @@ def _go_on(keeper: Keeper, judged: float, iteration: int, settings: PPOConfig) -
         return True
     if keeper.collapsed(judged):
         if keeper.rollbacks == settings.max_rollbacks:
+            if math.isnan(judged):
+                keeper.roll_back()  # no use as the last weights either
             return False
         keeper.roll_back()
     return settings.patience is None or keeper.since < settings.patience
 
 
 def _success(rollout: Rollout) -> float:
-    """Share of the finished episodes that were solved."""
-    ended = float(rollout.ended.sum())
-    return float(rollout.terminated.sum()) / ended if ended else 0.0
+    """Share of the environments whose first episode was solved.
+
+    Later ones that the end of the rollout cuts short would count only where they are solved.
+    """
+    first = rollout.ended.cumsum(0) == 1
+    return float((rollout.terminated & first).any(0).float().mean())
 
 
 def _figures(rollout: Rollout, result: UpdateResult) -> dict[str, Any]:

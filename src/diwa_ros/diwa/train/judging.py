@@ -19,7 +19,7 @@ from diwa.rl.referee import CrossEnvironment, Referee, second_opinion
 from diwa.rl.rollout import success_rate
 from diwa.train.experiment import ExperimentConfig
 from diwa.train.labels import start_frames, start_observations
-from diwa.train.models import load_world_model
+from diwa.train.models import load_classifier, load_world_model
 from diwa.train.rewards import success_judge
 from diwa.train.windows import split_episodes
 from diwa.world_model.model import WorldModel
@@ -32,6 +32,7 @@ class Scores:
     dream: float  # in the policy's own world model
     referee: float  # the same actions in the referee's
     cross: float  # the referee's dream in the robot's place
+    learned: float  # as `referee`, but by its classifier, where decoded state rewards
     gap: float  # share of the same dreams that the referee does not confirm
     bc_distance: float  # root mean square distance of chunks from the base policy's
 
@@ -46,6 +47,7 @@ class Scores:
         named = {
             "held_out_dream_success": self.dream,
             "referee_success": self.referee,
+            "referee_classifier_success": self.learned,
             "cross_success": self.cross,
             "exploitation_gap": self.gap,
             "bc_distance": self.bc_distance,
@@ -91,13 +93,13 @@ class Dreams:
         """Judge a policy, acting as when served; the same random numbers every time."""
         length = self.judge.config.max_chunks
         dream, _ = success_rate(self.judge, policy, length, self._generator())
-        referee = gap = cross = math.nan
+        referee = gap = cross = learned = math.nan
         if self._referee is not None:
             opinion = second_opinion(self.judge, self._referee, policy, self._generator())
-            referee, gap = opinion.referee, opinion.gap
+            referee, gap, learned = opinion.referee, opinion.gap, opinion.learned
         if self._cross is not None:
             cross, _ = success_rate(self._cross, policy, length, self._generator())
-        return Scores(dream, referee, cross, gap, self._bc_distance(policy))
+        return Scores(dream, referee, cross, learned, gap, self._bc_distance(policy))
 
     def _bc_distance(self, policy: DiffusionPolicy) -> float:
         """Chunks of the tuned and of the base policy from the same noise, at held-out starts."""
@@ -140,4 +142,6 @@ def _load_referee(
     world_model, _ = load_world_model(folders["referee_world_model"], device)
     folder = folders["referee_classifier"]
     classifier = success_judge(config, dataset, world_model, folder, device)
-    return Referee(world_model, classifier, encode_starts(world_model, held))
+    decoded = config.dream.reward == "decoded"
+    learned = load_classifier(folder, device)[0] if decoded else None
+    return Referee(world_model, classifier, encode_starts(world_model, held), learned)

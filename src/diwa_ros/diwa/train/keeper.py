@@ -24,6 +24,7 @@ class Keeper:
     Attributes:
         score: of the best weights.
         iteration: after which they were found; 0: the base policy.
+        last: after which the latest score was taken, or of the weights that were gone back to.
         since: scores since then.
         rollbacks: how often learning went back to them.
     """
@@ -34,12 +35,14 @@ class Keeper:
         self._best = self._snapshot()
         self.score = score
         self.iteration = 0
+        self.last = 0
         self.since = 0
         self.rollbacks = 0
 
     def offer(self, score: float, iteration: int) -> bool:
         """Keep the learner as it is now if it is better; whether it is."""
         self.since += 1
+        self.last = iteration
         if not score > self.score:
             return False
         self._best = self._snapshot()
@@ -53,16 +56,22 @@ class Keeper:
     def roll_back(self) -> None:
         """Continue from the best, with smaller steps."""
         self.restore()
+        self.last = self.iteration
         self._learner.lr_scale *= SLOW_DOWN
         self.rollbacks += 1
 
     def restore(self) -> None:
-        """Put the best weights and optimiser states back."""
+        """Put the best weights and optimiser states back.
+
+        The iteration goes back too: a critic that has learned nothing yet, as the base policy's,
+        is to learn alone again before the actor follows it.
+        """
         kept = copy.deepcopy(self._best)
         self._learner.actor.load_state_dict(kept["actor"])
         self._learner.critic.load_state_dict(kept["critic"])
         self._learner.actor_optimiser.load_state_dict(kept["actor_optimiser"])
         self._learner.critic_optimiser.load_state_dict(kept["critic_optimiser"])
+        self._learner.iteration = kept["iteration"]
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint needs."""
@@ -70,6 +79,7 @@ class Keeper:
             "best": self._best,
             "score": self.score,
             "iteration": self.iteration,
+            "last": self.last,
             "since": self.since,
             "rollbacks": self.rollbacks,
         }
@@ -78,7 +88,8 @@ class Keeper:
         """Restore `state`."""
         self._best = state["best"]
         self.score = float(state["score"])
-        self.iteration, self.since = int(state["iteration"]), int(state["since"])
+        self.iteration, self.last = int(state["iteration"]), int(state["last"])
+        self.since = int(state["since"])
         self.rollbacks = int(state["rollbacks"])
 
     def _snapshot(self) -> dict[str, Any]:
@@ -89,5 +100,6 @@ class Keeper:
                 "critic": dict(learner.critic.state_dict()),
                 "actor_optimiser": learner.actor_optimiser.state_dict(),
                 "critic_optimiser": learner.critic_optimiser.state_dict(),
+                "iteration": learner.iteration,
             }
         )

@@ -80,12 +80,12 @@ def finetune_online(
         train = SimulatorEnvironment(pool, world_model, length, TRAIN_SEEDS)
 
         def judge(candidate: DiffusionPolicy) -> OnlineScore:
-            environment = SimulatorEnvironment(pool, world_model, length, JUDGE_SEEDS)
             generator = torch.Generator(device=device).manual_seed(config.seed + 52)
-            rates = [
-                success_rate(environment, candidate, length, generator)[0]
-                for _ in range(settings.judge_rounds)
-            ]
+            rates = []
+            for index in range(settings.judge_rounds):  # the same starts for every candidate
+                first = JUDGE_SEEDS + index * settings.tables
+                environment = SimulatorEnvironment(pool, world_model, length, first)
+                rates.append(success_rate(environment, candidate, length, generator)[0])
             score = OnlineScore(sum(rates) / len(rates), train.steps)
             curve.points.append([float(score.simulator_steps), score.success])
             return score

@@ -13,7 +13,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from diwa.data.dataset import Dataset
 from diwa.policy.diffusion import DiffusionPolicy
-from diwa.train.experiment import ExperimentConfig
+from diwa.train.experiment import ExperimentConfig, PolicyTraining
 from diwa.train.labels import demos_of
 from diwa.train.latents import filter_episode
 from diwa.train.loop import LoopState, Randomness, cosine, run_loop
@@ -72,7 +72,7 @@ def train_policy(
 
     def step(index: int) -> dict[str, float]:
         for group in optimiser.param_groups:
-            group["lr"] = cosine(settings.lr, settings.final_lr, index, settings.steps)
+            group["lr"] = learning_rate(settings, index)
         row = torch.randint(len(chunks), (settings.batch,), generator=random.cpu).to(device)
         version = torch.randint(len(latents), (settings.batch,), generator=random.cpu).to(device)
         loss = policy.loss(latents[version, row], chunks[row], random.device)
@@ -93,6 +93,12 @@ def train_policy(
     facts = {**meta, "task": config.task, "demos": [demo.id for demo in demos]}
     save_policy(context.directory / "model", policy, facts)
     return {"steps": settings.steps, "demos": len(demos), "chunks": len(chunks)}
+
+
+def learning_rate(settings: PolicyTraining, index: int) -> float:
+    """Of step `index`: growing in a line, then half a cosine."""
+    grown = min(1.0, (index + 1) / max(1, settings.warmup_steps))
+    return grown * cosine(settings.lr, settings.final_lr, index, settings.steps)
 
 
 def _use_average(policy: DiffusionPolicy, average: AveragedModel) -> None:

@@ -212,6 +212,8 @@ def _prepare(run: Run, stage: Stage) -> bool:
     parts = directory / "parts.json"
     if parts.exists() and read_json(parts).get("fingerprint") == stage.fingerprint:
         (directory / "done.json").unlink(missing_ok=True)
+        for torn in directory.rglob(".*.tmp"):  # of a process that was killed while it saved
+            torn.unlink()
         return True
     if directory.exists() and any(directory.iterdir()):
         replaced = run.path / "replaced" / stage.name
