@@ -45,7 +45,7 @@ endif
 endif
 endif
 
-.PHONY: help setup lint type test demo bench results-lowdim results-vision results-ablations clean
+.PHONY: help setup lint type test coverage demo bench results-lowdim results-vision results-ablations clean
 
 help: ## show this text
 	@printf 'make TARGET [NAME=value ...]\n\n'
@@ -68,6 +68,9 @@ type: $(STAMPS)/dev $(STAMPS)/ready ## check types
 
 test: $(STAMPS)/dev $(STAMPS)/ready $(STAMPS)/simulators $(STAMPS)/standins ## run the tests
 	$(BIN)/python -m pytest $(ARGS)
+
+coverage: $(STAMPS)/dev $(STAMPS)/ready $(STAMPS)/simulators $(STAMPS)/standins ## share of the core's lines that tests run
+	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered -m "not system" $(ARGS)
 
 demo: $(STAMPS)/ready ## record, train, adapt, evaluate and deploy in simulation; writes a report
 	@$(BIN)/python -m diwa_ros.demo --profile $(PROFILE) $(ARGS)
