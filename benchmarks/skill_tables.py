@@ -60,6 +60,14 @@ def _judged(results: Iterable[Mapping[str, Any]]) -> str:
     return f"{statistics.mean(known):.0%}" if known else "no referee"
 
 
+def _judgement(result: Mapping[str, Any]) -> dict[str, float | None]:
+    """What weights were chosen by, and what the referee does not confirm of it."""
+    names = ("judged", "exploitation_gap")
+    return {
+        f"{name}_{who}": result[f"{name}_{who}"] for name in names for who in ("base", "adapted")
+    }
+
+
 def _steps(results: Iterable[Mapping[str, Any] | None]) -> str:
     """What the baseline in the simulator needed, of the seeds that it was run with."""
     texts = []
@@ -93,6 +101,10 @@ def publish(name: str, settings: Mapping[str, Any], outcomes: Outcomes) -> None:
         skill: {str(seed): item["online"] for seed, item in found.items() if item["online"]}
         for skill, found in outcomes.items()
     }
+    judged = {
+        skill: {str(seed): _judgement(item["finetune"]) for seed, item in found.items()}
+        for skill, found in outcomes.items()
+    }
     stages: dict[str, float] = {}
     for found in outcomes.values():
         for item in found.values():
@@ -100,10 +112,11 @@ def publish(name: str, settings: Mapping[str, Any], outcomes: Outcomes) -> None:
     hours = sum(stages.values()) / 3600
     facts = {**about, "settings": settings, "hours": hours}
     skills = {skill: item.model_dump(mode="json") for skill, item in pooled.items()}
-    figures = {**facts, "skills": skills, "seeds": per_seed, "online": online}
+    figures = {**facts, "skills": skills, "seeds": per_seed, "online": online, "judged": judged}
     write_json(ROOT / f"docs/results/{name}.json", figures)
+    changed = "".join(f" with `{change}`" for change in settings["overrides"])
     text = (
-        f"`{command}`, commit {about['commit']}, {about['machine']}; all stages together "
+        f"`{command}`{changed}, commit {about['commit']}, {about['machine']}; all stages together "
         f"{hours:.1f} hours of processes"
     )
     write_section(name, f"{text}\n\n{table(outcomes, pooled)}")
