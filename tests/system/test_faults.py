@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import psutil
 import pytest
 import torch
 import yaml
@@ -55,6 +56,7 @@ STATE_AGE_S = 0.25  # parameters here; a real lab's are in config/, and shorter
 STOP_AFTER_S = 2.0
 STALE_S = 1.5
 SILENT_S = 2.0  # of the bridge, to the policy server
+KILLS = 3  # of each node, one after the other
 SUBSTEPS = 2  # targets in a control period
 HUNG_S = 1.0
 CLOCKS = 0.95  # stamps and timers are of different clocks
@@ -456,8 +458,7 @@ FAULTS = [
     Fault("person: stops the bridge", lambda world: world.ask("stop"), 0.2, STOPPED, (ROBOT,)),
     Fault("robot: another contract", other_contract, 0.5, None, (ROBOT,), "position_m_per_unit"),
     Fault("server: deactivated", deactivate("policy_server"), 0.5, None, (Result.DEACTIVATED,)),
-    # Shared memory of Fast DDS may stand still after a kill: then it is the state of the arm.
-    Fault("server: killed", kill("policy_server"), GONE + 0.5, STOPPED),
+    Fault("server: killed", kill("policy_server"), GONE + 0.5, STOPPED, (), "no actions"),
     Fault(
         "server: hangs",
         signal_to("policy_server", signal.SIGSTOP),
@@ -473,9 +474,13 @@ FAULTS = [
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory, module_ros_domain):
-    world = World(tmp_path_factory.mktemp("faults"), module_ros_domain)
-    yield world
-    world.close()
+    """All over UDP on the loopback interface: shared memory does not survive a kill."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "SYSTEM_DEFAULT")
+        patch.setenv("FASTDDS_DEFAULT_PROFILES_FILE", str(ROOT / "config/dds/loopback_udp.xml"))
+        world = World(tmp_path_factory.mktemp("faults"), module_ros_domain)
+        yield world
+        world.close()
 
 
 def note(name: str, seconds: float) -> None:
@@ -661,6 +666,24 @@ def test_bridge_that_hung_does_not_catch_up(world):
         assert targets, "no target after the hang"
         require_no_burst(targets, period_ns / SUBSTEPS)
         assert world.fresh().missed_periods - missed >= HUNG_S * 1e9 / period_ns - 2
+
+
+@patient
+def test_killed_nodes_come_back(world):
+    """Who is started again hears everything, pictures too, however often that happens."""
+    for name in ("policy_server", "franka_bridge") * KILLS:
+        world.mend()
+        world.run_skill()
+        world.graph.processes[name].send(signal.SIGKILL)
+        world.wait(lambda n=name: world.graph.processes[n].poll() is not None, "its end")
+
+
+def test_nothing_listens_beyond_this_machine(world):
+    """The profile for UDP binds to the loopback interface alone."""
+    world.mend()
+    nodes = (psutil.Process(process.pid) for process in world.graph.processes.values())
+    sockets = [socket for node in nodes for socket in node.net_connections("inet")]
+    assert {socket.laddr.ip for socket in sockets} == {"127.0.0.1"}
 
 
 @patient
