@@ -185,7 +185,7 @@ class Lab:
         stamp_s = message.header.stamp.sec + message.header.stamp.nanosec / 1e9
         pose = np.array([p.x, p.y, p.z, q.x, q.y, q.z, q.w])
         command = Command(time.monotonic(), stamp_s, pose)
-        self.violations += self.faults_of(command, message.header.frame_id)
+        self.violations.extend(self.faults_of(command, message.header.frame_id))
         self.commands.append(command)
         if "target" not in self.filters:
             self._goal = pose
@@ -216,7 +216,7 @@ class Lab:
             )
             if earlier is not None:
                 found += self._speed(earlier, command)
-        elif self.checks_leash and away > 0.02:
+        elif self.checks_leash and away > 0.02 + self.sway:
             found.append(f"a stream begins {away:.3f} m from the arm")
         return found
 

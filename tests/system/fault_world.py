@@ -254,8 +254,11 @@ class World:
             assert np.ptp(poses, axis=0).max() < 1e-3, "the arm is still moved"
 
     def require_safe(self) -> None:
-        """No target so far was outside the limits."""
-        assert not self.lab.violations, self.lab.violations[:10]
+        """No target since the last call was outside the limits."""
+        violations = []
+        while self.lab.violations:  # the lab goes on adding to it
+            violations.append(self.lab.violations.pop(0))
+        assert not violations, violations[:10]
 
     def close(self) -> None:
         self.lab.close()

@@ -41,6 +41,7 @@ class Recorder:
         self.killed_at = float("inf")
         self.episode = ""
         self.reports: list[tuple[float, int]] = []  # when, messages
+        self.received: list[int] = []  # by topic; discovery takes its time with each
         self.active = self._recording = False
         graph.node.create_subscription(
             RecorderStatus, f"{ROBOT}/{name}/status", self._on_status, 10
@@ -63,10 +64,11 @@ class Recorder:
         if status.recording:
             self.episode = status.episode_id
             self.reports.append((time.monotonic(), status.messages))
+            self.received = [topic.received for topic in status.topics]
 
     @property
     def runs(self):
-        return self._recording and bool(self.reports) and self.reports[-1][1] > 0
+        return self._recording and len(self.received) == len(TOPICS) and min(self.received) > 0
 
     @property
     def is_quiet(self):
@@ -229,13 +231,17 @@ def test_bridge_that_is_killed_and_started_again_is_recorded_on(graph, lowdim_co
     joystick = graph.node.create_publisher(Joy, f"{ROBOT}/joy", 10)
     recorder = Recorder(graph, "one", folder)
     first = start_bridge(graph)
-    press(graph, joystick, START, lambda: recorder.runs and recorder.reports[-1][1] > 120)
+    press(graph, joystick, START, lambda: recorder.runs and min(recorder.received) > 30)
     first.send(signal.SIGKILL)
     first.wait(30)
     graph.wait_until(lambda: recorder.is_quiet, "silence")
-    before = recorder.reports[-1][1]
+    before = recorder.received
     start_bridge(graph)
-    graph.wait_until(lambda: recorder.reports[-1][1] > before + 40, "messages of the second bridge")
+
+    def goes_on():
+        return all(now > then + 10 for now, then in zip(recorder.received, before, strict=True))
+
+    graph.wait_until(goes_on, "messages of the second bridge")
     press(graph, joystick, END, lambda: recorder.ended)
     bag = folder / recorder.episode
     record, stamps = read_episode(bag), read(bag)["/ee_pose"]
